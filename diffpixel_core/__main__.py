@@ -1,0 +1,140 @@
+# Copyright 2026 The DiffPixel authors
+# SPDX-License-Identifier: Apache-2.0
+"""The `diffpixel` command. Each command imports what it needs when it runs, `--help` nothing.
+
+Progress goes to standard error, results to standard output. Exit code 0: done; 2: a mistake the
+user can mend, named in one line; 1: a bug of ours, with its traceback; 130: interrupted.
+"""
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from diffpixel_core.depth import DEPTH_UNITS
+from diffpixel_core.errors import DiffPixelError
+
+WALK_FRAMES = 90
+WALK_SEED = 20_000  # a room no model was trained on: training seeds stay below 10,000
+SENSORS = ('perfect', 'kinect_v1', 'realsense')
+
+
+class _Parser(argparse.ArgumentParser):
+    """Argument parser whose complaints fit on one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f'{self.prog}: {message}; see {self.prog} --help\n')
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float('inf'):
+        raise argparse.ArgumentTypeError(f'{text} is not a positive number')
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'{text} is not a positive whole number')
+    return value
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, cross, width = text.lower().partition('x')
+    if not cross or not height.isdigit() or not width.isdigit() or not int(height) * int(width):
+        raise argparse.ArgumentTypeError(f'{text!r} is no size; write HEIGHTxWIDTH, as in 480x640')
+    return int(height), int(width)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog='diffpixel', description='RGB-D semantic segmentation for robots.')
+    parser.add_argument('--verbose', action='store_true', help='log what happens, in detail')
+    commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
+
+    def add(name: str, run: Callable[[argparse.Namespace], None], text: str) -> _Parser:
+        command: _Parser = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(run=run)
+        return command
+
+    demo = add('demo', _demo, 'Play RGB-D images over ROS 2 through the node; report and score.')
+    source = demo.add_mutually_exclusive_group()
+    source.add_argument('--bag', type=Path, help='a rosbag2 to play (default: a generated walk)')
+    source.add_argument('--frames', type=Path, metavar='DIR',
+                        help='a folder of colour and depth images to play')
+    demo.add_argument('--depth-unit', choices=DEPTH_UNITS, help='unit of the folder\'s depth')
+    demo.add_argument('--fps', type=_positive, default=30.0, help='frames per second of --frames')
+    demo.add_argument('--model', default='rooms_t', metavar='PATH',
+                      help='model directory or shipped name (default: rooms_t)')
+    demo.add_argument('--engine', default='auto', metavar='NAME', help='runtime (default: auto)')
+    demo.add_argument('--rate', type=_positive, default=1.0, metavar='R',
+                      help='speed of replay; 0.2 = five times slower (default: 1)')
+    demo.add_argument('--output', type=Path, default=Path('out/demo'), metavar='DIR')
+
+    synth = add('synth', _synth, 'Generate indoor rooms as image folders with exact labels.')
+    synth.add_argument('kind', choices=('frames', 'walk'),
+                       help='single views of many rooms, or a camera walk through one')
+    synth.add_argument('--count', type=_count, default=20, metavar='N', help='number of frames')
+    synth.add_argument('--seed', type=int, default=0, metavar='S')
+    synth.add_argument('--sensor', choices=SENSORS, default='kinect_v1', help='depth noise')
+    synth.add_argument('--size', type=_size, default=(480, 640), metavar='HxW')
+    synth.add_argument('--fps', type=_positive, default=30.0, help='frames per second of a walk')
+    synth.add_argument('--workers', type=_count, default=2, metavar='N', help='processes')
+    synth.add_argument('--output', type=Path, required=True, metavar='DIR')
+
+    bag = add('bag', _bag, 'Make a rosbag2 of a folder of colour and depth images.')
+    bag.add_argument('--frames', type=Path, required=True, metavar='DIR')
+    bag.add_argument('--depth-unit', choices=DEPTH_UNITS, required=True, metavar='U',
+                     help=f'one of {", ".join(DEPTH_UNITS)}')
+    bag.add_argument('--fps', type=_positive, default=30.0)
+    bag.add_argument('--storage', choices=('mcap', 'sqlite3'), default='mcap')
+    bag.add_argument('--output', type=Path, required=True, metavar='BAG')
+
+    train = add('train', _train, 'Train a network from a YAML recipe.')
+    train.add_argument('--config', type=Path, required=True, metavar='YAML')
+    train.add_argument('overrides', nargs=argparse.REMAINDER, metavar='--any.key value',
+                       help='settings that override the recipe')
+
+    evaluate = add('evaluate', _evaluate, 'Score a model on held-out frames.')
+    evaluate.add_argument('model', help='model directory or shipped name')
+    evaluate.add_argument('--data', type=Path, required=True, metavar='YAML',
+                          help='a recipe; its held-out frames are scored')
+    evaluate.add_argument('--json', type=Path, metavar='FILE', help='write the figures there, too')
+
+    predict = add('predict', _predict, 'Segment one pair of images; write labels and a picture.')
+    predict.add_argument('model', help='model directory or shipped name')
+    predict.add_argument('rgb', type=Path)
+    predict.add_argument('depth', type=Path)
+    predict.add_argument('--depth-unit', choices=DEPTH_UNITS, default='mm')
+    predict.add_argument('--output', type=Path, default=Path('out/predict'), metavar='DIR')
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return its exit code."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest:
+        if options.command != 'train':
+            parser.error(f'{options.command} does not know {" ".join(rest)}')
+        options.overrides = [*rest, *options.overrides]
+    logging.basicConfig(level=logging.DEBUG if options.verbose else logging.INFO,
+                        format='%(levelname)s %(name)s: %(message)s', stream=sys.stderr)
+    if not options.verbose:
+        logging.getLogger('rosbags').setLevel(logging.WARNING)
+    try:
+        options.run(options)
+    except DiffPixelError as error:
+        print(f'diffpixel {options.command}: {" ".join(str(error).split())}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f'diffpixel {options.command}: interrupted', file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

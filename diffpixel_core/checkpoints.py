@@ -1,0 +1,229 @@
+# Copyright 2026 The DiffPixel authors
+# SPDX-License-Identifier: Apache-2.0
+"""Models on disk: weights as safetensors, everything else in a manifest beside them.
+
+A model is a directory with `model.safetensors` and `model.json`. Nothing is unpickled, and
+nothing is loaded that does not fit to the last tensor.
+"""
+
+import dataclasses
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from diffpixel_core.errors import DiffPixelError
+from diffpixel_core.labels import load_label_space
+from diffpixel_core.modalities import MODALITIES
+from diffpixel_core.models import MODELS, build_model
+
+MANIFEST_VERSION = 1
+WEIGHTS_FILE = 'model.safetensors'
+MANIFEST_FILE = 'model.json'
+
+
+class CheckpointError(DiffPixelError):
+    """A model file that is missing, damaged, or does not fit."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What one needs to know to run a set of weights.
+
+    Attributes:
+        model: Key of `models.MODELS`; it also says which fusion the weights were trained with.
+        label_space: Name of the label space the head predicts.
+        modalities: Names of the two inputs, colour first.
+        input_size: `(height, width)` in pixels the network was trained at.
+        normalisation: For each modality its unit, maximum, mean and std.
+        metrics: Figures measured on held-out data, with the protocol.
+        provenance: Where the weights come from: data, steps, commit, licence.
+        weights_sha256: Hash of the weights file; filled in when saving.
+        version: Layout of this file.
+    """
+
+    model: str
+    label_space: str
+    modalities: tuple[str, str] = ('rgb', 'depth')
+    input_size: tuple[int, int] = (480, 640)
+    normalisation: dict[str, dict[str, Any]] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    weights_sha256: str = ''
+    version: int = MANIFEST_VERSION
+
+    def __post_init__(self) -> None:
+        """Reject a manifest that contradicts itself; fill in the default normalisation."""
+        if self.version != MANIFEST_VERSION:
+            raise CheckpointError(f'manifest version {self.version} is not the one this program '
+                                  f'reads ({MANIFEST_VERSION}); update diffpixel or convert again')
+        if self.model not in MODELS:
+            raise CheckpointError(f'manifest names the model {self.model!r}, which does not exist; '
+                                  f'known: {", ".join(MODELS)}')
+        unknown = [name for name in self.modalities if name not in MODALITIES]
+        if unknown:
+            raise CheckpointError(f'manifest names unknown modalities {unknown}; '
+                                  f'known: {", ".join(MODALITIES)}')
+        load_label_space(self.label_space)
+        if not self.normalisation:
+            rows = {name: dataclasses.asdict(MODALITIES[name]) for name in self.modalities}
+            object.__setattr__(self, 'normalisation', rows)
+
+    @property
+    def classes(self) -> int:
+        """Number of classes the head predicts."""
+        return len(load_label_space(self.label_space))
+
+
+def shipped_models() -> dict[str, Path]:
+    """Return the directories of the models that came with the package, by name."""
+    root = Path(str(resources.files('diffpixel_core').joinpath('weights')))
+    return {path.parent.name: path.parent for path in sorted(root.glob(f'*/{MANIFEST_FILE}'))}
+
+
+def find_model(path: str | Path) -> Path:
+    """Return the model directory a user means: a directory, its weights file or a shipped name.
+
+    Raises:
+        CheckpointError: If there is no such model.
+    """
+    shipped = shipped_models()
+    if str(path) in shipped:
+        return shipped[str(path)]
+    given = Path(path).expanduser()
+    directory = given.parent if given.name in (WEIGHTS_FILE, MANIFEST_FILE) else given
+    if not directory.is_dir():
+        raise CheckpointError(f'no model at {given}; give a directory with {WEIGHTS_FILE} and '
+                              f'{MANIFEST_FILE}, or a shipped model: {", ".join(shipped) or "none"}')
+    for name in (WEIGHTS_FILE, MANIFEST_FILE):
+        if not (directory / name).is_file():
+            raise CheckpointError(f'{directory} has no {name}; a model is a directory with both '
+                                  f'{WEIGHTS_FILE} and {MANIFEST_FILE}')
+    return directory
+
+
+def read_manifest(path: str | Path) -> Manifest:
+    """Return the manifest of a model.
+
+    Raises:
+        CheckpointError: If it is missing, no JSON, or has unknown or missing keys.
+    """
+    file = find_model(path) / MANIFEST_FILE
+    try:
+        rows = json.loads(file.read_text())
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f'{file} cannot be read as JSON ({error}); copy the model again') \
+            from error
+    known = {row.name for row in dataclasses.fields(Manifest)}
+    required = {'model', 'label_space'}
+    if not isinstance(rows, dict) or set(rows) - known or required - set(rows):
+        found = sorted(rows) if isinstance(rows, dict) else type(rows).__name__
+        raise CheckpointError(f'{file} is no manifest: it has {found}, it should have '
+                              f'{sorted(required)} and may have {sorted(known - required)}')
+    for name in ('modalities', 'input_size'):
+        if name in rows:
+            rows[name] = tuple(rows[name])
+    return Manifest(**rows)
+
+
+def require_same_tensors(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], *,
+                         name: str) -> None:
+    """Check that two state dicts have the same keys and shapes.
+
+    Raises:
+        CheckpointError: Naming every missing, unexpected and differently shaped tensor.
+    """
+    faults = [f'missing: {key}' for key in wanted if key not in found]
+    faults += [f'unexpected: {key}' for key in found if key not in wanted]
+    faults += [f'{key} is {tuple(found[key].shape)}, should be {tuple(tensor.shape)}'
+               for key, tensor in wanted.items()
+               if key in found and found[key].shape != tensor.shape]
+    if faults:
+        raise CheckpointError(f'{name} does not fit the model: ' + '; '.join(faults)
+                              + '. Use the model and label space it was trained with')
+
+
+def load_model(path: str | Path) -> tuple[nn.Module, Manifest]:
+    """Return a model in eval mode, float32 on the CPU, and its manifest.
+
+    Args:
+        path: A model directory, its weights file or the name of a shipped model.
+
+    Raises:
+        CheckpointError: If anything is missing, damaged, or does not fit to the last tensor.
+    """
+    directory = find_model(path)
+    manifest = read_manifest(directory)
+    file = directory / WEIGHTS_FILE
+    content = file.read_bytes()
+    digest = sha256(content).hexdigest()
+    if manifest.weights_sha256 and digest != manifest.weights_sha256:
+        raise CheckpointError(f'{file} has hash {digest[:12]}..., its manifest says '
+                              f'{manifest.weights_sha256[:12]}...; the file was changed or cut '
+                              'short: copy the model again')
+    try:
+        tensors = safetensors.torch.load(content)
+    except safetensors.SafetensorError as error:
+        raise CheckpointError(f'{file} is no safetensors file ({error}); copy the model again') \
+            from error
+    model = build_model(manifest.model, classes=manifest.classes)
+    require_same_tensors(tensors, model.state_dict(), name=str(file))
+    model.load_state_dict(tensors)  # strict; floats are widened to float32
+    return model.eval(), manifest
+
+
+def save_model(directory: str | Path, model: nn.Module, manifest: Manifest, *,
+               half: bool = False) -> Path:
+    """Write a model directory, each file whole or not at all.
+
+    Args:
+        directory: Where to; created if need be, an older model in it is replaced.
+        model: The network; its weights are checked against the model the manifest names.
+        manifest: What to write beside it; its hash is filled in.
+        half: Store floating-point tensors as float16.
+
+    Returns:
+        The directory.
+
+    Raises:
+        CheckpointError: If the weights are not those of the manifest's model, or not finite.
+    """
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    wanted = build_model(manifest.model, classes=manifest.classes).state_dict()
+    state = model.state_dict()
+    require_same_tensors(state, wanted, name='the model in memory')
+    tensors = {key: (tensor.half() if half and tensor.is_floating_point() else tensor)
+               .detach().cpu().contiguous() for key, tensor in state.items()}
+    broken = [key for key, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise CheckpointError(f'these weights are not finite: {", ".join(broken[:5])}; the '
+                              'training diverged' + (' or overflows float16' if half else ''))
+    content = safetensors.torch.save(tensors)
+    manifest = dataclasses.replace(manifest, weights_sha256=sha256(content).hexdigest())
+    _replace_file(directory / WEIGHTS_FILE, content)
+    text = json.dumps(dataclasses.asdict(manifest), indent=2) + '\n'
+    _replace_file(directory / MANIFEST_FILE, text.encode())
+    return directory
+
+
+def _replace_file(path: Path, content: bytes) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    try:
+        with os.fdopen(handle, 'wb') as file:
+            file.write(content)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

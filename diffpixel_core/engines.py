@@ -1,0 +1,100 @@
+# Copyright 2026 The DiffPixel authors
+# SPDX-License-Identifier: Apache-2.0
+"""Engines: the deployable graph on one device, chosen by name."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from diffpixel_core.checkpoints import Manifest, load_model
+from diffpixel_core.deploy import DeployGraph, cpu_tail, network_size, reference_tail
+from diffpixel_core.errors import DiffPixelError
+
+ENGINES = ('torch',)
+
+
+class EngineError(DiffPixelError):
+    """An engine or a device that is not to be had here."""
+
+
+class TorchEngine:
+    """The graph in PyTorch, float32, on a CPU or a CUDA device.
+
+    Args:
+        path: A model directory, its weights file or the name of a shipped model.
+        device: `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        EngineError: If there is no such device.
+        CheckpointError: If the model cannot be loaded.
+    """
+
+    name = 'torch'
+    precision = 'fp32'
+
+    def __init__(self, path: str | Path, device: str) -> None:
+        try:
+            self.device = torch.device(device)
+        except RuntimeError as error:
+            raise EngineError(f'device {device!r} is unknown; use auto, cpu, cuda or cuda:N') \
+                from error
+        if self.device.type == 'cuda' and not torch.cuda.is_available():
+            raise EngineError(f'device {device!r} was asked for, but torch {torch.__version__} '
+                              'sees no CUDA device; use device cpu, or install a CUDA build')
+        if self.device.type not in ('cpu', 'cuda'):
+            raise EngineError(f'device {device!r} is not supported; use auto, cpu, cuda or cuda:N')
+        model, self.manifest = load_model(path)
+        self._graph = DeployGraph(model, self.manifest.normalisation, self.manifest.input_size)
+        self._graph.to(self.device).eval()
+
+    @property
+    def device_name(self) -> str:
+        """Device as torch spells it: `cpu` or `cuda:0`."""
+        return str(self.device)
+
+    @torch.inference_mode()
+    def scores(self, rgb: npt.NDArray[np.uint8], x: npt.NDArray[np.float32]) -> Tensor:
+        """Return `(K, h/4, w/4)` float32 class scores of one frame, on the engine's device.
+
+        Args:
+            rgb: `(H, W, 3)` uint8.
+            x: `(H, W)` float32 in the modality's unit; 0, NaN, infinite, negative = missing.
+        """
+        self._graph.size = network_size(x.shape, self.manifest.input_size)
+        images = [torch.from_numpy(np.require(image, requirements=('C', 'W'))).to(self.device)
+                  for image in (rgb, x)]
+        scores: Tensor = self._graph(images[0][None], images[1][None])[0]
+        if self.device.type == 'cuda':
+            torch.cuda.synchronize(self.device)
+        return scores
+
+    @torch.inference_mode()
+    def tail(self, scores: Tensor,
+             size: tuple[int, int]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        """Return `(H, W)` uint8 labels and `(H, W)` uint8 confidence of class scores."""
+        if self.device.type == 'cpu':
+            return cpu_tail(scores.numpy(), size)
+        labels, confidence = reference_tail(scores, size)
+        return labels.cpu().numpy(), confidence.cpu().numpy()
+
+
+def load_engine(path: str | Path, engine: str = 'auto', *, device: str = 'auto') -> TorchEngine:
+    """Return an engine that holds a model.
+
+    Args:
+        path: A model directory, its weights file or the name of a shipped model.
+        engine: `auto` or one of `ENGINES`.
+        device: `auto` (CUDA where there is one, else CPU), `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        EngineError: If the engine or device is unknown or absent.
+        CheckpointError: If the model cannot be loaded.
+    """
+    if engine not in ('auto', *ENGINES):
+        raise EngineError(f'engine {engine!r} is unknown; choose auto or {", ".join(ENGINES)}')
+    if device == 'auto':
+        device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    return TorchEngine(path, device)

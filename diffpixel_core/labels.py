@@ -1,0 +1,122 @@
+# Copyright 2026 The DiffPixel authors
+# SPDX-License-Identifier: Apache-2.0
+"""Label spaces: the names, colours and groups behind the numbers in a label image."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from importlib import resources
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from diffpixel_core.errors import DiffPixelError
+
+UNLABELLED = 255
+LABEL_SPACES = ('nyu40', 'nyu13', 'sun37')
+
+
+class LabelError(DiffPixelError):
+    """A label space or class that does not exist."""
+
+
+@dataclass(frozen=True, eq=False)
+class LabelSpace:
+    """An ordered list of classes; a label image holds their indices, 255 = unlabelled.
+
+    Attributes:
+        name: Key of the label space.
+        names: One name per class.
+        colours: `(N, 3)` uint8, red first.
+        groups: What a robot does with the class: one group name per class.
+        parents: For each target label space, the class every class belongs to there.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    colours: npt.NDArray[np.uint8]
+    groups: tuple[str, ...]
+    parents: Mapping[str, Mapping[str, str]]
+
+    def __len__(self) -> int:
+        """Return the number of classes, without "unlabelled"."""
+        return len(self.names)
+
+    def index(self, class_name: str) -> int:
+        """Return the label of a class.
+
+        Raises:
+            LabelError: If no class has that name.
+        """
+        if class_name not in self.names:
+            raise LabelError(f'label space {self.name!r} has no class {class_name!r}; '
+                             f'it has {", ".join(self.names)}')
+        return self.names.index(class_name)
+
+    @cached_property
+    def colour_table(self) -> npt.NDArray[np.uint8]:
+        """`(256, 3)` uint8 colours by label; black where there is no class."""
+        table = np.zeros((256, 3), np.uint8)
+        table[: len(self)] = self.colours
+        return table
+
+    def colourise(self, labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Return `(H, W, 3)` uint8 RGB of a `(H, W)` label image; unlabelled is black."""
+        return self.colour_table[labels]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return names, colours and groups as plain types."""
+        return {
+            'name': self.name,
+            'unlabelled': UNLABELLED,
+            'classes': [
+                {'id': i, 'name': name, 'rgb': [int(c) for c in colour], 'group': group}
+                for i, (name, colour, group)
+                in enumerate(zip(self.names, self.colours, self.groups, strict=True))
+            ],
+        }
+
+
+@lru_cache(maxsize=None)
+def load_label_space(name: str) -> LabelSpace:
+    """Return a label space by name.
+
+    Raises:
+        LabelError: If there is none of that name.
+    """
+    if name not in LABEL_SPACES:
+        raise LabelError(f'label space {name!r} is unknown; choose one of '
+                         f'{", ".join(LABEL_SPACES)}')
+    text = resources.files('diffpixel_core').joinpath('label_spaces', f'{name}.json').read_text()
+    rows = json.loads(text)
+    classes = rows['classes']
+    return LabelSpace(
+        name=name,
+        names=tuple(row['name'] for row in classes),
+        colours=np.array([row['rgb'] for row in classes], np.uint8),
+        groups=tuple(row['group'] for row in classes),
+        parents={target: dict(table) for target, table in rows.get('parents', {}).items()},
+    )
+
+
+def mapping(source: LabelSpace, target: LabelSpace) -> npt.NDArray[np.uint8]:
+    """Return the `(256,)` uint8 table that turns labels of `source` into labels of `target`.
+
+    A class goes to its parent where `source` names one, else to the class of the same name; one
+    without either becomes unlabelled (255).
+
+    Raises:
+        LabelError: If the two spaces share no class at all.
+    """
+    table = np.full(256, UNLABELLED, np.uint8)
+    parents = source.parents.get(target.name, {})
+    for label, name in enumerate(source.names):
+        parent = parents.get(name, name)
+        if parent in target.names:
+            table[label] = target.index(parent)
+    if (table == UNLABELLED).all():
+        raise LabelError(f'no class of label space {source.name!r} exists in {target.name!r}; '
+                         'score in the label space the model was trained with')
+    return table

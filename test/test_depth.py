@@ -1,0 +1,55 @@
+# Copyright 2026 The DiffPixel authors
+# SPDX-License-Identifier: Apache-2.0
+"""Depth becomes metres once, and what was not measured becomes 0."""
+
+import numpy as np
+import pytest
+
+from diffpixel_core.depth import DepthError, depth_in_metres, depth_in_millimetres
+
+
+def test_units_agree_on_one_distance() -> None:
+    rotated = np.uint16((1234 << 3) & 0xFFFF)
+    for unit, raw in (('mm', np.uint16(1234)), ('m5000', np.uint16(6170)), ('sun', rotated),
+                      ('m', np.float32(1.234)), ('m', np.float64(1.234))):
+        metres = depth_in_metres(np.full((2, 3), raw), unit)
+        assert metres.dtype == np.float32
+        np.testing.assert_allclose(metres, 1.234, atol=1e-6)
+
+
+def test_sun_rotation_carries_the_high_bits_round() -> None:
+    millimetres = 40_000
+    raw = np.array([[((millimetres << 3) | (millimetres >> 13)) & 0xFFFF]], np.uint16)
+    np.testing.assert_allclose(depth_in_metres(raw, 'sun'), 40.0, atol=1e-4)
+
+
+@pytest.mark.parametrize('unit', ['mm', 'm5000', 'sun'])
+def test_zero_and_65535_are_not_measured(unit: str) -> None:
+    raw = np.array([[0, 65535, 800]], np.uint16)
+    assert list(depth_in_metres(raw, unit)[0] > 0) == [False, False, True]
+
+
+def test_float_rubbish_is_not_measured_and_the_input_is_left_alone() -> None:
+    raw = np.array([[np.nan, np.inf, -np.inf, -1.0, 0.0, 2.0]], np.float32)
+    before = raw.copy()
+    np.testing.assert_array_equal(depth_in_metres(raw, 'm'), [[0, 0, 0, 0, 0, 2]])
+    np.testing.assert_array_equal(raw, before)
+
+
+@pytest.mark.parametrize(('raw', 'unit', 'word'), [
+    (np.zeros((2, 2), np.uint16), 'cm', 'unknown'),
+    (np.zeros((2, 2), np.uint16), 'm', 'float'),
+    (np.zeros((2, 2), np.float32), 'mm', "unit 'm'"),
+    (np.zeros((2, 2), np.uint8), 'mm', '8-bit'),
+    (np.zeros((2, 2, 3), np.uint16), 'mm', 'shape'),
+])
+def test_images_a_unit_cannot_explain_are_refused(raw: np.ndarray, unit: str, word: str) -> None:
+    with pytest.raises(DepthError, match=word):
+        depth_in_metres(raw, unit)
+
+
+def test_millimetres_round_and_come_back() -> None:
+    depth = np.array([[0.0, 0.0014, 1.2346, 99.0, np.nan, -1]], np.float32)
+    millimetres = depth_in_millimetres(depth)
+    assert list(millimetres[0]) == [0, 1, 1235, 65534, 0, 0]
+    np.testing.assert_allclose(depth_in_metres(millimetres, 'mm')[0, 1:3], [0.001, 1.235])

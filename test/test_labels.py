@@ -1,0 +1,64 @@
+# Copyright 2026 The DiffPixel authors
+# SPDX-License-Identifier: Apache-2.0
+"""Label spaces are complete, distinct, and translate into one another."""
+
+import numpy as np
+import pytest
+
+from diffpixel_core.labels import LABEL_SPACES, UNLABELLED, LabelError, load_label_space, mapping
+
+
+@pytest.mark.parametrize(('name', 'count'), [('nyu40', 40), ('nyu13', 13), ('sun37', 37)])
+def test_spaces_have_their_classes(name: str, count: int) -> None:
+    space = load_label_space(name)
+    assert len(space) == len(set(space.names)) == len(space.groups) == count
+    assert len({tuple(colour) for colour in space.colours}) == count
+    assert not (space.colours == 0).all(1).any(), 'black means unlabelled'
+
+
+def test_sun37_is_the_first_37_of_nyu40() -> None:
+    assert load_label_space('sun37').names == load_label_space('nyu40').names[:37]
+
+
+def test_forty_classes_fold_into_thirteen_as_published() -> None:
+    """The official class13Mapping.mat, 1-based, in the order of the 40 classes."""
+    published = [12, 5, 6, 1, 4, 9, 10, 12, 13, 6, 8, 6, 13, 10, 6, 13, 6, 7, 7, 5, 7, 3, 2, 6, 11,
+                 7, 7, 7, 7, 7, 7, 6, 7, 7, 7, 7, 7, 7, 6, 7]
+    table = mapping(load_label_space('nyu40'), load_label_space('nyu13'))
+    np.testing.assert_array_equal(table[:40] + 1, published)
+    assert (table[40:] == UNLABELLED).all()
+
+
+def test_classes_without_a_counterpart_become_unlabelled() -> None:
+    table = mapping(load_label_space('nyu40'), load_label_space('sun37'))
+    assert table[36] == 36
+    assert (table[37:40] == UNLABELLED).all()
+
+
+def test_spaces_without_a_common_class_are_refused() -> None:
+    sun, nyu13 = load_label_space('sun37'), load_label_space('nyu13')
+    strangers = type(sun)('x', ('alpha',), nyu13.colours[:1], ('object',), {})
+    with pytest.raises(LabelError, match="'x'"):
+        mapping(strangers, nyu13)
+
+
+@pytest.mark.parametrize('name', LABEL_SPACES)
+def test_colours_and_names_agree_with_the_json(name: str) -> None:
+    space = load_label_space(name)
+    for row in space.as_json()['classes']:
+        assert space.index(row['name']) == row['id']
+        assert list(space.colour_table[row['id']]) == row['rgb']
+
+
+def test_unlabelled_is_black() -> None:
+    space = load_label_space('nyu40')
+    picture = space.colourise(np.array([[0, UNLABELLED]], np.uint8))
+    assert list(picture[0, 0]) == list(space.colours[0])
+    assert list(picture[0, 1]) == [0, 0, 0]
+
+
+def test_unknown_names_are_refused_with_the_known_ones() -> None:
+    with pytest.raises(LabelError, match='nyu40, nyu13, sun37'):
+        load_label_space('cityscapes')
+    with pytest.raises(LabelError, match='no class'):
+        load_label_space('nyu13').index('refridgerator')
