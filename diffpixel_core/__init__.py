@@ -10,5 +10,12 @@ from diffpixel_core.frame import Frame, FrameError
 from diffpixel_core.segmenter import Segmentation, Segmenter, load_segmenter
 
 __version__ = '0.1.0'
-__all__ = ['DiffPixelError', 'Frame', 'FrameError', 'Segmentation', 'Segmenter', 'load_segmenter',
-           '__version__']
+__all__ = [
+           'DiffPixelError',
+           'Frame',
+           'FrameError',
+           'Segmentation',
+           'Segmenter',
+           '__version__',
+           'load_segmenter',
+]

@@ -12,14 +12,24 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from diffpixel_core.depth import DEPTH_UNITS
 from diffpixel_core.errors import DiffPixelError
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+logger = logging.getLogger(__name__)
+
 WALK_FRAMES = 90
-WALK_SEED = 20_000  # a room no model was trained on: training seeds stay below 10,000
+WALK_FPS = 30.0
+WALK_SEED = 950_000  # rooms below 900,000 are for training, those above are held out
 SENSORS = ('perfect', 'kinect_v1', 'realsense')
+
+
+class UsageError(DiffPixelError):
+    """Options that do not go together."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -111,6 +121,130 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument('--depth-unit', choices=DEPTH_UNITS, default='mm')
     predict.add_argument('--output', type=Path, default=Path('out/predict'), metavar='DIR')
     return parser
+
+
+def _demo(options: argparse.Namespace) -> None:
+    if options.frames is not None and options.depth_unit is None:
+        raise UsageError('--frames needs --depth-unit (one of '
+                         f'{", ".join(DEPTH_UNITS)}): images do not say what a depth step is')
+    if options.frames is None and options.depth_unit is not None:
+        raise UsageError('--depth-unit belongs to --frames; a bag says its own unit')
+    from diffpixel_core.checkpoints import find_model
+    model = find_model(options.model)  # before minutes of rendering, not after
+
+    options.output.mkdir(parents=True, exist_ok=True)
+    generated = options.bag is None and options.frames is None
+    if generated:
+        bag = _walk_bag(options.output)
+    elif options.frames is not None:
+        bag = options.output / 'frames.mcap'
+        bag.unlink(missing_ok=True)
+        _folder_bag(options.frames, options.depth_unit, options.fps, 'mcap', bag)
+    else:
+        bag = options.bag
+
+    from rich.console import Console
+
+    from diffpixel_ros.demo import demo_table, run_demo
+    result = run_demo(bag=bag, model=model, engine=options.engine, rate=options.rate,
+                      output=options.output, generated=generated)
+    Console().print(demo_table(result))
+
+
+def _walk_bag(output: Path) -> Path:
+    """Return a bag of a camera walk through a generated room; rendered once, then reused."""
+    bag = output / f'walk-{WALK_SEED}-{WALK_FRAMES}.mcap'
+    if bag.exists():
+        return bag
+    from diffpixel_core.bags import samples_from_folder, write_rgbd_bag
+    from diffpixel_core.geometry import NYU_CAMERA
+    from diffpixel_core.synthetic.generate import generate_walk
+    folder = output / f'walk-{WALK_SEED}-{WALK_FRAMES}'
+    generate_walk(folder, count=WALK_FRAMES, seed=WALK_SEED, sensor='kinect_v1',
+                  camera=NYU_CAMERA, fps=WALK_FPS, workers=2)
+    write_rgbd_bag(bag, samples_from_folder(folder, 'mm', fps=WALK_FPS), NYU_CAMERA)
+    return bag
+
+
+def _folder_bag(folder: Path, unit: str, fps: float, storage: str, bag: Path) -> int:
+    """Write a bag of an image folder; return its frames."""
+    from rich.progress import track
+
+    from diffpixel_core.bags import samples_from_folder, write_rgbd_bag
+    from diffpixel_core.geometry import NYU_CAMERA
+    from diffpixel_core.image_folder import find_frames, load_pair, read_camera
+    frames = find_frames(folder)
+    height, width = load_pair(frames[0], unit)[1].shape
+    camera = read_camera(folder, width=width, height=height)
+    if camera is None:
+        camera = NYU_CAMERA.resized(width, height)
+        logger.warning('%s has no camera file: camera_info gets the intrinsics of a Kinect v1; '
+                       'labels do not depend on them, point clouds would', folder)
+    samples = track(samples_from_folder(folder, unit, fps=fps), f'writing {bag.name}',
+                    total=len(frames), console=_stderr(), transient=True)
+    return write_rgbd_bag(bag, samples, camera, storage=storage)
+
+
+def _synth(options: argparse.Namespace) -> None:
+    from diffpixel_core.geometry import NYU_CAMERA
+    from diffpixel_core.synthetic.generate import generate_frames, generate_walk
+    height, width = options.size
+    camera = NYU_CAMERA.resized(width, height)
+    if options.kind == 'frames':
+        report = generate_frames(options.output, count=options.count, seed=options.seed,
+                                 sensor=options.sensor, camera=camera, workers=options.workers)
+    else:
+        report = generate_walk(options.output, count=options.count, seed=options.seed,
+                               sensor=options.sensor, camera=camera, fps=options.fps,
+                               workers=options.workers)
+    print(report)
+
+
+def _bag(options: argparse.Namespace) -> None:
+    count = _folder_bag(options.frames, options.depth_unit, options.fps, options.storage,
+                        options.output)
+    print(f'{options.output}: {count} frames at {options.fps:g} Hz, {options.storage}')
+
+
+def _train(options: argparse.Namespace) -> None:
+    from diffpixel_core.config import load_config
+    config = load_config(options.config, options.overrides)
+    from diffpixel_core.train import train
+    print(train(config))
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from diffpixel_core.config import load_data_config
+    data = load_data_config(options.data)
+    from diffpixel_core.evaluate import evaluate_model
+    figures = json.dumps(evaluate_model(options.model, data), indent=2)
+    if options.json is not None:
+        options.json.write_text(figures + '\n')
+    print(figures)
+
+
+def _predict(options: argparse.Namespace) -> None:
+    import cv2
+
+    from diffpixel_core.frame import Frame
+    from diffpixel_core.image_folder import read_colour, read_depth
+    from diffpixel_core.segmenter import load_segmenter
+    frame = Frame(read_colour(options.rgb), read_depth(options.depth, options.depth_unit))
+    seen = load_segmenter(options.model)(frame)
+    picture = seen.label_space.colourise(seen.labels)
+    overlay = cv2.addWeighted(frame.rgb, 0.4, picture, 0.6, 0)
+    options.output.mkdir(parents=True, exist_ok=True)
+    for name, image in (('labels', seen.labels), ('confidence', seen.confidence),
+                        ('colour', picture[..., ::-1]), ('overlay', overlay[..., ::-1])):
+        file = options.output / f'{options.rgb.stem}.{name}.png'
+        if not cv2.imwrite(str(file), image):
+            raise UsageError(f'cannot write {file}; choose another --output')
+        print(file)
+
+
+def _stderr() -> 'Console':
+    from rich.console import Console
+    return Console(stderr=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -103,8 +103,9 @@ def find_model(path: str | Path) -> Path:
     given = Path(path).expanduser()
     directory = given.parent if given.name in (WEIGHTS_FILE, MANIFEST_FILE) else given
     if not directory.is_dir():
+        names = ', '.join(shipped) or 'there is none'
         raise CheckpointError(f'no model at {given}; give a directory with {WEIGHTS_FILE} and '
-                              f'{MANIFEST_FILE}, or a shipped model: {", ".join(shipped) or "none"}')
+                              f'{MANIFEST_FILE}, or the name of a shipped model: {names}')
     for name in (WEIGHTS_FILE, MANIFEST_FILE):
         if not (directory / name).is_file():
             raise CheckpointError(f'{directory} has no {name}; a model is a directory with both '

@@ -19,15 +19,58 @@ from torch import Tensor, nn
 def network_size(frame: tuple[int, int], trained: tuple[int, int]) -> tuple[int, int]:
     """Return the `(height, width)` at which the network sees a frame.
 
-    As many pixels as in training, the frame's own shape, both sides multiples of 16, or the
-    training size itself when the shapes agree within 2 %.
+    As many pixels as in training, the frame's own shape, both sides multiples of 16 and at least
+    32 (what the widest attention reduction needs), or the training size itself when the shapes agree within 2 %.
     """
     height, width = trained
     ratio = frame[1] / frame[0]
     if abs(ratio / (width / height) - 1) < 0.02:
         return trained
     h = (height * width / ratio) ** 0.5
-    return max(16, round(h / 16) * 16), max(16, round(h * ratio / 16) * 16)
+    return max(32, round(h / 16) * 16), max(32, round(h * ratio / 16) * 16)
+
+
+class NetworkInputs(nn.Module):
+    """Camera images as a network wants them; the same in training and in every runtime.
+
+    Args:
+        normalisation: Per modality `maximum`, `mean`, `std`, as in the manifest; colour first.
+    """
+
+    rgb_mean: Tensor
+    rgb_std: Tensor
+    x_mean: Tensor
+    x_std: Tensor
+
+    def __init__(self, normalisation: Mapping[str, Mapping[str, Any]]) -> None:
+        super().__init__()
+        rgb, x = normalisation.values()
+        self.x_maximum = float(x['maximum'])
+        for name, row in (('rgb', rgb), ('x', x)):
+            for key in ('mean', 'std'):
+                value = torch.tensor(row[key], dtype=torch.float32).reshape(1, -1, 1, 1)
+                self.register_buffer(f'{name}_{key}', value, persistent=False)
+
+    def forward(self, rgb: Tensor, x: Tensor,
+                size: tuple[int, int] | None = None) -> tuple[Tensor, Tensor]:
+        """Return both images as normalised `(B, 3, h, w)` float32.
+
+        Args:
+            rgb: `(B, H, W, 3)` uint8.
+            x: `(B, H, W)` float32 in the modality's unit; 0, NaN, infinite, negative = missing.
+            size: `(h, w)` to resize to; None = as they are.
+        """
+        colour = rgb.permute(0, 3, 1, 2).float()
+        other = x.unsqueeze(1)
+        # NaN fails both comparisons, so everything that was not measured becomes 0.
+        other = torch.where((other > 0) & (other < torch.inf), other, 0.0)
+        if size is not None and colour.shape[2:] != size:
+            colour = F.interpolate(colour, size, mode='bilinear', align_corners=False)
+            # Nearest: averaging a hole with a surface would invent a depth in mid-air.
+            other = F.interpolate(other, size, mode='nearest-exact')
+        colour = (colour - self.rgb_mean) / self.rgb_std
+        other = (other.clamp(max=self.x_maximum) - self.x_mean) / self.x_std
+        return colour, other.expand(-1, 3, -1, -1)
 
 
 class DeployGraph(nn.Module):
@@ -42,14 +85,9 @@ class DeployGraph(nn.Module):
     def __init__(self, model: nn.Module, normalisation: Mapping[str, Mapping[str, Any]],
                  size: tuple[int, int]) -> None:
         super().__init__()
+        self.inputs = NetworkInputs(normalisation)
         self.model = model
         self.size = size
-        rgb, x = normalisation.values()
-        self.x_maximum = float(x['maximum'])
-        for name, row in (('rgb', rgb), ('x', x)):
-            for key in ('mean', 'std'):
-                value = torch.tensor(row[key], dtype=torch.float32).reshape(1, -1, 1, 1)
-                self.register_buffer(f'{name}_{key}', value, persistent=False)
 
     def forward(self, rgb: Tensor, x: Tensor) -> Tensor:
         """Return `(B, K, h/4, w/4)` float32 class scores.
@@ -58,17 +96,7 @@ class DeployGraph(nn.Module):
             rgb: `(B, H, W, 3)` uint8.
             x: `(B, H, W)` float32 in the modality's unit; 0, NaN, infinite, negative = missing.
         """
-        colour = rgb.permute(0, 3, 1, 2).float()
-        other = x.unsqueeze(1)
-        # NaN fails both comparisons, so everything that was not measured becomes 0.
-        other = torch.where((other > 0) & (other < torch.inf), other, 0.0)
-        if colour.shape[2:] != self.size:
-            colour = F.interpolate(colour, self.size, mode='bilinear', align_corners=False)
-            # Nearest: averaging a hole with a surface would invent a depth in mid-air.
-            other = F.interpolate(other, self.size, mode='nearest-exact')
-        colour = (colour - self.rgb_mean) / self.rgb_std
-        other = (other.clamp(max=self.x_maximum) - self.x_mean) / self.x_std
-        scores: Tensor = self.model(colour, other.expand(-1, 3, -1, -1)).ensemble
+        scores: Tensor = self.model(*self.inputs(rgb, x, self.size)).ensemble
         return scores.float()
 
 

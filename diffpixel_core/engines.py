@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from diffpixel_core.checkpoints import Manifest, load_model
+from diffpixel_core.checkpoints import load_model
 from diffpixel_core.deploy import DeployGraph, cpu_tail, network_size, reference_tail
 from diffpixel_core.errors import DiffPixelError
 

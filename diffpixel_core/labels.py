@@ -5,7 +5,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from importlib import resources
 from typing import Any
 
@@ -79,7 +79,7 @@ class LabelSpace:
         }
 
 
-@lru_cache(maxsize=None)
+@cache
 def load_label_space(name: str) -> LabelSpace:
     """Return a label space by name.
 

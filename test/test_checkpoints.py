@@ -118,7 +118,7 @@ def test_missing_parts_are_named(saved: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match='no model at'):
         load_model(tmp_path / 'nowhere')
     (saved / 'model.json').unlink()
-    with pytest.raises(CheckpointError, match='has no model.json'):
+    with pytest.raises(CheckpointError, match=r'has no model\.json'):
         load_model(saved)
 
 

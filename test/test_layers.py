@@ -14,7 +14,7 @@ FLOORS = {
     3: 'checkpoints datasets deploy synthetic bags image_folder',
     4: 'engines',
     5: 'segmenter',
-    6: 'train evaluate report',
+    6: 'train training_log optimise evaluate report',
     7: '__init__ __main__',
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}

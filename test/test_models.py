@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffpixel_core.deploy import DeployGraph
+from diffpixel_core.modalities import MODALITIES
 from diffpixel_core.models import MODELS, ModelError, Output, build_model
 from diffpixel_core.models.diffpixelformer import Dsim
 from diffpixel_core.models.layers import DropPath
-from diffpixel_core.modalities import MODALITIES
 
 CLASSES = 5
 SMALL = ('diffpixelformer_t', 'diffpixelformer_t/baseline')

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Frame in, labels out, whatever the frame; and what cannot be had is refused."""
 
-from pathlib import Path
 
 import numpy as np
 import pytest

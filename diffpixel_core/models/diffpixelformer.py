@@ -65,13 +65,13 @@ class Dsim(nn.Module):
         other = a.flip(0)
         d = self.difference2(F.gelu(self.difference1(a - other))).softmax(-1)        # Eq. 4
         # f_s([a^m, a^o]): both halves of its first layer in one product, no concatenation.
-        halves = self.similarity1.weight.unflatten(1, (2, -1)).transpose(0, 1).flatten(0, 1)
+        halves = torch.cat(self.similarity1.weight.chunk(2, dim=1))
         own, others = F.linear(a, halves).chunk(2, dim=-1)
         hidden = F.gelu(own + others.flip(0) + self.similarity1.bias)
         s = self.similarity2(hidden).softmax(-1)                                     # Eq. 4
 
-        w_q, w_k, w_v = self.qkv.weight.chunk(3, dim=1)
-        b_q, b_k, b_v = self.qkv.bias.chunk(3, dim=1)
+        _, w_k, w_v = self.qkv.weight.chunk(3, dim=1)
+        _, b_k, b_v = self.qkv.bias.chunk(3, dim=1)
         q, key, value = self.qkv(a).chunk(3, dim=-1)
         noise_k = pair_linear(self.key_noise[:, None, None], w_k)                    # Eq. 7
         noise_v = pair_linear(self.value_noise[:, None, None], w_v)                  # Eq. 7
@@ -87,11 +87,12 @@ class Dsim(nn.Module):
         attended = (_spread_heads(1 - p3, a) * value + _spread_heads(p3 - p2, a)
                     * pair_linear(other, w_v) + _spread_heads(p1, a) * noise_v
                     + _spread_heads(p3, a) * b_v[:, None, None])
-        return a + self.out(attended)                                                # Eq. 8
+        y: Tensor = a + self.out(attended)                                           # Eq. 8
+        return y
 
 
 def _sum_heads(x: Tensor) -> Tensor:
-    return x.unflatten(-1, (HEADS, -1)).sum(-1)
+    return x.reshape(*x.shape[:-1], HEADS, -1).sum(-1)
 
 
 def _spread_heads(p: Tensor, like: Tensor) -> Tensor:
@@ -136,7 +137,7 @@ class DiffPixelFormer(nn.Module):
             x: `(B, 3, H, W)` normalised second modality.
         """
         scores = self.head(self.encoder(rgb, x))
-        colour, other = scores.unflatten(0, (2, -1))
+        colour, other = scores.chunk(2)
         share = self.alpha.softmax(0)
         ensemble = share[0] * colour.detach() + share[1] * other.detach()
         return Output(ensemble, (colour, other))

@@ -98,4 +98,5 @@ def to_maps(tokens: Tensor, size: tuple[int, int]) -> Tensor:
 
 def to_tokens(maps: Tensor) -> Tensor:
     """Return `(2B, C, h, w)` maps as `(2, B, N, C)` tokens."""
-    return maps.flatten(2).transpose(1, 2).unflatten(0, (2, -1))
+    tokens = maps.flatten(2).transpose(1, 2)
+    return tokens.reshape(2, -1, *tokens.shape[1:])

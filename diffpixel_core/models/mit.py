@@ -87,7 +87,8 @@ class EfficientAttention(nn.Module):
         return attended.transpose(1, 2).reshape(x.shape)
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.flatten(0, 1).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        split = x.flatten(0, 1)
+        return split.reshape(*split.shape[:2], self.heads, -1).transpose(1, 2)
 
 
 class MixFeedForward(nn.Module):
