@@ -20,7 +20,8 @@ def network_size(frame: tuple[int, int], trained: tuple[int, int]) -> tuple[int,
     """Return the `(height, width)` at which the network sees a frame.
 
     As many pixels as in training, the frame's own shape, both sides multiples of 16 and at least
-    32 (what the widest attention reduction needs), or the training size itself when the shapes agree within 2 %.
+    32 (what the widest attention reduction needs), or the training size itself when the shapes
+    agree within 2 %.
     """
     height, width = trained
     ratio = frame[1] / frame[0]

@@ -1,0 +1,218 @@
+# Copyright 2026 The DiffPixel authors
+# SPDX-License-Identifier: Apache-2.0
+"""A training run: it learns, resumes to the bit, survives Ctrl-C and leaves a usable model."""
+
+import csv
+import dataclasses
+import os
+import signal
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from diffpixel_core.checkpoints import load_model
+from diffpixel_core.config import (
+    AugmentConfig,
+    DataConfig,
+    LossConfig,
+    OptimiserConfig,
+    TrainConfig,
+    load_config,
+)
+from diffpixel_core.datasets import Batch, TrainBatches
+from diffpixel_core.deploy import DeployGraph
+from diffpixel_core.evaluate import evaluate_model
+from diffpixel_core.modalities import MODALITIES
+from diffpixel_core.models import build_model
+from diffpixel_core.optimise import AveragedModel, lr_factor, parameter_groups
+from diffpixel_core.train import NetworkInputs, TrainError, TrainingInterruptedError, train
+
+
+@pytest.fixture(scope='module')
+def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of four frames: a bright, near half and a dark, far half."""
+    folder = tmp_path_factory.mktemp('frames')
+    rng = np.random.default_rng(0)
+    for i in range(4):
+        edge = int(rng.integers(16, 32))
+        labels = np.zeros((32, 48), np.uint8)
+        labels[:, edge:] = 4
+        rgb = np.where(labels[..., None] == 0, 200, 60) + rng.integers(-20, 20, (32, 48, 3))
+        cv2.imwrite(str(folder / f'{i:06d}.color.png'), rgb.astype(np.uint8))
+        cv2.imwrite(str(folder / f'{i:06d}.depth.png'),
+                    np.where(labels == 0, 1500, 3000).astype(np.uint16))
+        cv2.imwrite(str(folder / f'{i:06d}.label.png'), labels)
+    return folder
+
+
+def tiny(frames: Path, output: Path, **changes: object) -> TrainConfig:
+    data = DataConfig(source='folder', train_folder=str(frames), val_folder=str(frames))
+    config = TrainConfig(output=str(output), crop=(32, 48), batch=2, steps=4, workers=0, data=data,
+                         accelerator='cpu', val_frames=2, validate_every=4, save_every=100,
+                         log_every=1, loss=LossConfig(stride=2), threads=1)
+    return dataclasses.replace(config, **changes)  # type: ignore[arg-type]
+
+
+def losses(output: Path) -> dict[int, str]:
+    with (output / 'metrics.csv').open(newline='') as file:
+        return {int(row['step']): row['loss'] for row in csv.DictReader(file) if row['loss']}
+
+
+class Trip:
+    """Send ourselves SIGINT while the batch of one step is made."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+        original = TrainBatches.__getitem__
+
+        def interrupted(batches: TrainBatches, at: int) -> Batch:
+            if at == step:
+                os.kill(os.getpid(), signal.SIGINT)
+            return original(batches, at)
+
+        monkeypatch.setattr(TrainBatches, '__getitem__', interrupted)
+
+
+def test_interrupted_run_continues_to_the_bit(frames: Path, tmp_path: Path,
+                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    straight = train(tiny(frames, tmp_path / 'straight'))
+    with monkeypatch.context() as patch:
+        Trip(patch, step=1)
+        with pytest.raises(TrainingInterruptedError, match=r'after step 2.*--resume true'):
+            train(tiny(frames, tmp_path / 'broken'))
+    assert not (tmp_path / 'broken' / 'final').exists()
+    resumed = train(tiny(frames, tmp_path / 'broken', resume=True))
+    assert losses(tmp_path / 'broken') == losses(tmp_path / 'straight')
+    assert len(losses(tmp_path / 'straight')) == 4
+    one, _ = load_model(straight)
+    two, _ = load_model(resumed)
+    for name, tensor in one.state_dict().items():
+        assert torch.equal(tensor, two.state_dict()[name]), name
+
+
+def test_loader_process_gives_the_same_run(frames: Path, tmp_path: Path) -> None:
+    train(tiny(frames, tmp_path / 'here', steps=2))
+    train(tiny(frames, tmp_path / 'there', steps=2, workers=1))
+    assert losses(tmp_path / 'here') == losses(tmp_path / 'there')
+
+
+def test_signal_handlers_are_given_back(frames: Path, tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    train(tiny(frames, tmp_path, steps=1))
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_a_run_learns_and_its_model_scores(frames: Path, tmp_path: Path) -> None:
+    plain = AugmentConfig(jitter=0, blur=0, noise=0, jpeg=0, grey=0, holes=0, scale=(1, 1),
+                          drop_depth=0.2, drop_colour=0.2)
+    config = tiny(frames, tmp_path, steps=40, batch=4, augment=plain, validate_every=40,
+                  optimiser=OptimiserConfig(lr=1e-3, ema=0.8))
+    model = train(config)
+    scores = evaluate_model(model, config.data)
+    assert scores['both']['pixel_accuracy'] > 0.9
+    assert scores['rgb_only']['pixel_accuracy'] > 0.6
+    assert scores['protocol']['frames'] == 4
+    _, manifest = load_model(model)
+    assert manifest.input_size == (32, 48)
+    assert manifest.provenance['steps'] == 40
+    assert manifest.metrics['held_out']['pixel_accuracy'] == pytest.approx(
+        scores['both']['pixel_accuracy'], abs=0.02)  # float16 on disk
+
+
+def test_clock_ends_the_run_and_its_schedule(frames: Path, tmp_path: Path) -> None:
+    train(tiny(frames, tmp_path, steps=100_000, max_minutes=0.02, validate_every=100_000))
+    with (tmp_path / 'metrics.csv').open(newline='') as file:
+        rates = [float(row['lr']) for row in csv.DictReader(file) if row['lr']]
+    assert 1 < len(rates) < 1000
+    assert rates[-1] < 0.3 * max(rates)
+
+
+def test_run_in_the_way_is_not_overwritten(frames: Path, tmp_path: Path) -> None:
+    train(tiny(frames, tmp_path, steps=1))
+    with pytest.raises(TrainError, match='already holds a run'):
+        train(tiny(frames, tmp_path, steps=1))
+
+
+def test_resume_refuses_another_run(frames: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainError, match='nothing to resume'):
+        train(tiny(frames, tmp_path, resume=True))
+    train(tiny(frames, tmp_path, steps=1))
+    with pytest.raises(TrainError, match='batch 2, not 4'):
+        train(tiny(frames, tmp_path, resume=True, batch=4))
+    (tmp_path / 'last.ckpt').write_bytes(b'cut short')
+    with pytest.raises(TrainError, match=r'last\.ckpt is no checkpoint'):
+        train(tiny(frames, tmp_path, resume=True))
+
+
+def test_resolved_settings_can_be_run_again(frames: Path, tmp_path: Path) -> None:
+    config = tiny(frames, tmp_path, steps=1)
+    train(config)
+    assert load_config(tmp_path / 'config.yaml') == config
+
+
+def test_weights_of_another_run_are_the_start(frames: Path, tmp_path: Path) -> None:
+    frozen = OptimiserConfig(lr=1e-12, ema=0.0)
+    first = train(tiny(frames, tmp_path / 'a', steps=1, optimiser=frozen))
+    second = train(tiny(frames, tmp_path / 'b', steps=1, optimiser=frozen, seed=5,
+                        init_from=str(first)))
+    one, two = (load_model(path)[0].state_dict() for path in (first, second))
+    name = 'encoder.stages.0.embed.conv.weight'
+    assert torch.allclose(one[name], two[name], atol=1e-6)
+
+
+def test_loss_that_is_not_finite_names_the_files(frames: Path, tmp_path: Path) -> None:
+    wild = OptimiserConfig(lr=1e30, warmup=0.0, clip_norm=0.0)
+    with pytest.raises(TrainError, match=r'not finite|loss is.*00000\d\.color\.png'):
+        train(tiny(frames, tmp_path, steps=50, optimiser=wild))
+
+
+def test_network_sees_in_training_what_it_sees_deployed() -> None:
+    model = build_model('diffpixelformer_t', classes=5).eval()
+    rng = np.random.default_rng(0)
+    rgb = torch.from_numpy(rng.integers(0, 256, (2, 32, 64, 3), dtype=np.uint8))
+    depth_m = torch.from_numpy(rng.uniform(0, 14, (2, 32, 64)).astype(np.float32))
+    depth_m[:, ::3] = 0
+    rows = {name: dataclasses.asdict(MODALITIES[name]) for name in ('rgb', 'depth')}
+    with torch.no_grad():
+        deployed = DeployGraph(model, rows, (32, 64))(rgb, depth_m)
+        trained = model(*NetworkInputs()(rgb, depth_m)).ensemble
+    assert torch.equal(deployed, trained)
+
+
+def test_learning_rate_leaves_warm_up_and_reaches_the_end() -> None:
+    schedules: tuple[Literal['poly', 'cosine'], ...] = ('poly', 'cosine')
+    for schedule in schedules:
+        settings = OptimiserConfig(warmup=0.1, schedule=schedule)
+        trace = np.array([lr_factor(p, settings) for p in np.linspace(0, 1, 101)])
+        assert trace[0] == 0
+        assert trace.argmax() == 10
+        assert trace[10] == pytest.approx(1)
+        assert (np.diff(trace[10:]) < 0).all()
+        assert trace[-1] == pytest.approx(0, abs=1e-9)
+
+
+def test_only_matrices_and_kernels_decay() -> None:
+    model = build_model('diffpixelformer_t', classes=3)
+    groups = parameter_groups(model, OptimiserConfig(weight_decay=0.1, head_lr_factor=10))
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    assert sum(len(group['params']) for group in groups) == len(names)
+    for group in groups:
+        for name in (names[id(parameter)] for parameter in group['params']):
+            free = any(word in name for word in ('norm', 'bias', 'noise', 'alpha', 'beta'))
+            assert group['weight_decay'] == (0 if free else 0.1), name
+            assert group['lr'] == pytest.approx(6e-3 if name.startswith('head.') else 6e-4), name
+
+
+def test_average_follows_fast_first_then_slowly() -> None:
+    model = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(model.weight)
+    average = AveragedModel(model, 0.99)
+    torch.nn.init.ones_(model.weight)
+    average.update(model, 1)
+    assert average.module.state_dict()['weight'].item() == pytest.approx(10 / 11)
+    torch.nn.init.zeros_(model.weight)
+    average.update(model, 100_000)
+    assert average.module.state_dict()['weight'].item() == pytest.approx(10 / 11 * 0.99)
