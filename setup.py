@@ -36,8 +36,9 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     packages=['diffpixel_ros', 'diffpixel_core', 'diffpixel_core.models',
-              'diffpixel_core.synthetic'],
-    package_data={'diffpixel_core': ['py.typed', 'label_spaces/*.json', 'weights/*/*']},
+              'diffpixel_core.report', 'diffpixel_core.synthetic'],
+    package_data={'diffpixel_core': ['py.typed', 'label_spaces/*.json', 'weights/*/*'],
+                  'diffpixel_core.report': ['*.css', '*.js']},
     data_files=data_files,
     zip_safe=False,
     install_requires=[

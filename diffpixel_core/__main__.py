@@ -9,6 +9,7 @@ user can mend, named in one line; 1: a bug of ours, with its traceback; 130: int
 import argparse
 import json
 import logging
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -147,7 +148,8 @@ def _demo(options: argparse.Namespace) -> None:
 
     from diffpixel_ros.demo import demo_table, run_demo
     result = run_demo(bag=bag, model=model, engine=options.engine, rate=options.rate,
-                      output=options.output, generated=generated)
+                      output=options.output, generated=generated,
+                      command=shlex.join(['diffpixel', *sys.argv[1:]]))
     Console().print(demo_table(result))
 
 
@@ -156,8 +158,8 @@ def _walk_bag(output: Path) -> Path:
     bag = output / f'walk-{WALK_SEED}-{WALK_FRAMES}.mcap'
     if bag.exists():
         return bag
-    from diffpixel_core.bags import samples_from_folder, write_rgbd_bag
     from diffpixel_core.geometry import NYU_CAMERA
+    from diffpixel_core.rgbd_bags import samples_from_folder, write_rgbd_bag
     from diffpixel_core.synthetic.generate import generate_walk
     folder = output / f'walk-{WALK_SEED}-{WALK_FRAMES}'
     generate_walk(folder, count=WALK_FRAMES, seed=WALK_SEED, sensor='kinect_v1',
@@ -170,9 +172,9 @@ def _folder_bag(folder: Path, unit: str, fps: float, storage: str, bag: Path) ->
     """Write a bag of an image folder; return its frames."""
     from rich.progress import track
 
-    from diffpixel_core.bags import samples_from_folder, write_rgbd_bag
     from diffpixel_core.geometry import NYU_CAMERA
     from diffpixel_core.image_folder import find_frames, load_pair, read_camera
+    from diffpixel_core.rgbd_bags import samples_from_folder, write_rgbd_bag
     frames = find_frames(folder)
     height, width = load_pair(frames[0], unit)[1].shape
     camera = read_camera(folder, width=width, height=height)

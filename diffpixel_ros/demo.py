@@ -28,9 +28,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from diffpixel_core.bags import BagReader, BagWriter, RgbdTopics, find_rgbd_topics
+from diffpixel_core.bags import BagReader, BagWriter
 from diffpixel_core.errors import DiffPixelError
 from diffpixel_core.report import write_report
+from diffpixel_core.rgbd_bags import RgbdTopics, find_rgbd_topics
 from diffpixel_ros.demo_report import report_data
 from diffpixel_ros.demo_result import (
     CONFIDENCE,

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from diffpixel_core.bags import BagReader, RgbdTopics
+from diffpixel_core.bags import BagReader
 from diffpixel_core.errors import DiffPixelError
 from diffpixel_core.labels import UNLABELLED, LabelSpace, load_label_space, mapping
 from diffpixel_core.metrics import ConfusionMatrix
 from diffpixel_core.pairing import Pairer
 from diffpixel_core.report import Check
+from diffpixel_core.rgbd_bags import RgbdTopics
 from diffpixel_ros.diagnostics import MESSAGE_CAUSES, PAIR_CAUSES
 from diffpixel_ros.messages import decode_colour, decode_depth
 from diffpixel_ros.parameters import NodeParameters

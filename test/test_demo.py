@@ -16,19 +16,18 @@ import pytest
 import torch
 from rich.console import Console
 
-from diffpixel_core.bags import (
-    COLOUR_TOPIC,
-    DEPTH_TOPIC,
-    BagReader,
-    BagWriter,
-    RgbdSample,
-    RgbdTopics,
-    write_rgbd_bag,
-)
+from diffpixel_core.bags import BagReader, BagWriter
 from diffpixel_core.checkpoints import Manifest, save_model
 from diffpixel_core.errors import DiffPixelError
 from diffpixel_core.geometry import NYU_CAMERA
 from diffpixel_core.models import build_model
+from diffpixel_core.rgbd_bags import (
+    COLOUR_TOPIC,
+    DEPTH_TOPIC,
+    RgbdSample,
+    RgbdTopics,
+    write_rgbd_bag,
+)
 from diffpixel_ros.demo import demo_table, run_demo
 from diffpixel_ros.demo_result import (
     CONFIDENCE,

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = {
     1: 'errors frame labels modalities depth geometry pairing config',
     2: 'models metrics losses transforms',
-    3: 'checkpoints datasets deploy synthetic bags image_folder',
+    3: 'checkpoints datasets deploy synthetic bags rgbd_bags image_folder',
     4: 'engines',
     5: 'segmenter',
     6: 'train training_log optimise evaluate report',
@@ -19,7 +19,7 @@ FLOORS = {
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 NODE_MAY_IMPORT = {'errors', 'frame', 'labels', 'depth', 'geometry', 'pairing', 'metrics',
-                   'segmenter', 'bags', 'report'}
+                   'segmenter', 'bags', 'rgbd_bags', 'report'}
 HEAVY = {'torch', 'rclpy', 'embreex', 'lightning_fabric', 'lightning', 'matplotlib', 'rosbags'}
 
 

@@ -22,13 +22,10 @@ from diffpixel_core.report import (
     ReportData,
     ReportError,
     ReportFrame,
-    colour_depth,
-    depth_range,
-    label_anchors,
-    overlay,
     render_page,
     write_report,
 )
+from diffpixel_core.report.pictures import colour_depth, depth_range, label_anchors, overlay
 
 NYU40 = load_label_space('nyu40')
 VOID = {'meta', 'img', 'link', 'br'}

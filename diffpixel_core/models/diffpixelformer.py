@@ -128,6 +128,7 @@ class DiffPixelFormer(nn.Module):
         self.head = MlpHead(self.encoder.dims, classes)
         self.alpha = nn.Parameter(torch.ones(2))
         self.apply(_initialise)
+        nn.init.normal_(self.head.classify.weight, std=0.01)  # starts undecided: loss ln K
 
     def forward(self, rgb: Tensor, x: Tensor) -> Output:
         """Return class scores at a quarter of the input's size.

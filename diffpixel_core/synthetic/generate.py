@@ -21,12 +21,12 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from diffpixel_core.bags import RgbdSample
 from diffpixel_core.depth import depth_in_millimetres
 from diffpixel_core.errors import DiffPixelError
 from diffpixel_core.geometry import NYU_CAMERA, Camera
 from diffpixel_core.image_folder import read_label, write_camera
 from diffpixel_core.labels import load_label_space
+from diffpixel_core.rgbd_bags import RgbdSample
 from diffpixel_core.synthetic.cameras import CameraPathError, viewpoint, walk
 from diffpixel_core.synthetic.noise import SENSORS, sense
 from diffpixel_core.synthetic.photo import Look
@@ -166,7 +166,7 @@ def generate_walk(output: Path, *, count: int, seed: int, sensor: str = 'kinect_
 def walk_samples(*, count: int, seed: int, sensor: str = 'kinect_v1', camera: Camera = NYU_CAMERA,
                  fps: float = 30.0, kind: str | None = None, start_ns: int = 1_000_000_000
                  ) -> Iterator[RgbdSample]:
-    """Yield what `generate_walk` writes, for `bags.write_rgbd_bag`, without files or processes.
+    """Yield what `generate_walk` writes, for `rgbd_bags.write_rgbd_bag`; no files, no processes.
 
     Args:
         count: Number of frames.

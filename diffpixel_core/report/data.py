@@ -1,0 +1,92 @@
+# Copyright 2026 The DiffPixel authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a report shows, as plain data; how it looks is not said here."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from diffpixel_core.errors import DiffPixelError
+from diffpixel_core.labels import LabelSpace
+from diffpixel_core.report.pictures import Depth, Image
+
+
+class ReportError(DiffPixelError):
+    """A report cannot be made from what was passed."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """One headline figure."""
+
+    caption: str
+    value: str
+    note: str = ''
+    tone: str = ''  # '' | 'good' | 'warn' | 'bad': the colour of the rule above the figure
+
+
+@dataclass(frozen=True)
+class ReportFrame:
+    """The pictures of one frame; all of one size."""
+
+    title: str  # 'frame 12, 0.40 s, 85 ms'
+    rgb: Image  # (H, W, 3)
+    depth_m: Depth  # (H, W) metres, 0 = not measured
+    prediction: Image  # (H, W) label ids, 255 = unlabelled
+    truth: Image | None = None  # (H, W) label ids of the same space, 255 = unlabelled
+    confidence: Image | None = None  # (H, W), 255 = certain
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """How well one class of the truth was found."""
+
+    label: int
+    iou: float  # 0..1
+    share: float  # part of the labelled pixels, 0..1
+
+
+@dataclass(frozen=True)
+class Loss:
+    """One reason for which frames or pairs did not come out, and what to do about it."""
+
+    cause: str
+    count: int
+    meaning: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """One claim about the run that was tested."""
+
+    claim: str
+    passed: bool
+    detail: str = ''
+
+
+@dataclass(frozen=True)
+class Latency:
+    """When each output came and how late it was."""
+
+    time_s: Sequence[float]  # since the first frame
+    latency_ms: Sequence[float]
+    lost_s: Sequence[float] = ()  # when frames came that have no output
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything the page shows; a part that is empty is left out."""
+
+    title: str
+    summary: str  # one plain sentence: what was run on what
+    label_space: LabelSpace
+    notice: str = ''  # what the figures must not be taken for
+    cards: Sequence[Card] = ()
+    frames: Sequence[ReportFrame] = ()
+    class_scores: Sequence[ClassScore] = ()
+    latency: Latency | None = None
+    flow: Mapping[str, int] = field(default_factory=dict)  # parts of the input frames; 'out' first
+    losses: Sequence[Loss] = ()
+    checks: Sequence[Check] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    command: str = ''
