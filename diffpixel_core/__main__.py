@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from diffpixel_core.depth import DEPTH_UNITS
 from diffpixel_core.errors import DiffPixelError
+from diffpixel_core.threads import let_waiting_threads_sleep
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -211,6 +212,7 @@ def _bag(options: argparse.Namespace) -> None:
 def _train(options: argparse.Namespace) -> None:
     from diffpixel_core.config import load_config
     config = load_config(options.config, options.overrides)
+    let_waiting_threads_sleep()
     from diffpixel_core.train import train
     print(train(config))
 
@@ -218,6 +220,7 @@ def _train(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from diffpixel_core.config import load_data_config
     data = load_data_config(options.data)
+    let_waiting_threads_sleep()
     from diffpixel_core.evaluate import evaluate_model
     figures = json.dumps(evaluate_model(options.model, data), indent=2)
     if options.json is not None:

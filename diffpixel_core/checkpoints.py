@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from diffpixel_core.errors import DiffPixelError
 from diffpixel_core.labels import load_label_space
-from diffpixel_core.modalities import MODALITIES
+from diffpixel_core.modalities import MODALITIES, normalisation
 from diffpixel_core.models import MODELS, build_model
 
 MANIFEST_VERSION = 1
@@ -76,8 +76,7 @@ class Manifest:
                                   f'known: {", ".join(MODALITIES)}')
         load_label_space(self.label_space)
         if not self.normalisation:
-            rows = {name: dataclasses.asdict(MODALITIES[name]) for name in self.modalities}
-            object.__setattr__(self, 'normalisation', rows)
+            object.__setattr__(self, 'normalisation', normalisation(self.modalities))
 
     @property
     def classes(self) -> int:

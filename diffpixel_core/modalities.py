@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each input modality is: channels, unit, missing value and normalisation."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from types import MappingProxyType
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +35,8 @@ MODALITIES: Mapping[str, Modality] = MappingProxyType({
     # 0 m = not measured lies 1.7 standard deviations below the mean, nearer than any sensor sees.
     'depth': Modality('depth', 'm', 1, 10.0, (2.5,), (1.5,)),
 })
+
+
+def normalisation(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return the rows of modalities as plain types, in the order given: a manifest's record."""
+    return {name: asdict(MODALITIES[name]) for name in names}

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from diffpixel_core.frame import Frame, FrameError
 from diffpixel_core.labels import LabelSpace, load_label_space
+from diffpixel_core.threads import let_waiting_threads_sleep
 
 if TYPE_CHECKING:
     from diffpixel_core.checkpoints import Manifest
@@ -92,6 +93,7 @@ def load_segmenter(path: str | Path, engine: str = 'auto', *, device: str = 'aut
         CheckpointError: If the model is missing, damaged or does not fit its manifest.
         EngineError: If the engine or the device is not to be had here.
     """
+    let_waiting_threads_sleep()
     from diffpixel_core.engines import load_engine  # torch is imported here, not before
 
     return Segmenter(load_engine(path, engine, device=device))

@@ -33,12 +33,12 @@ from diffpixel_core.datasets import (
     open_frames,
     train_loader,
 )
-from diffpixel_core.deploy import DeployGraph, cpu_tail, network_size
+from diffpixel_core.deploy import DeployGraph, NetworkInputs, cpu_tail, network_size
 from diffpixel_core.errors import DiffPixelError
 from diffpixel_core.labels import load_label_space
 from diffpixel_core.losses import Losses, log_class_weights, segmentation_loss
 from diffpixel_core.metrics import ConfusionMatrix
-from diffpixel_core.modalities import MODALITIES
+from diffpixel_core.modalities import normalisation
 from diffpixel_core.models import build_model
 from diffpixel_core.optimise import AveragedModel, lr_factor, parameter_groups
 from diffpixel_core.training_log import TrainingLog
@@ -127,7 +127,8 @@ class _Run:
             crop=config.crop, batch=config.batch, seed=config.seed)
         self.held_out = held_out
         self.class_weights = self._class_weights(len(labels))
-        self.inputs = NetworkInputs().to(self.fabric.device)
+        self.normalisation = normalisation(('rgb', 'depth'))
+        self.inputs = NetworkInputs(self.normalisation).to(self.fabric.device)
         if config.resume:
             self._load()
 
@@ -231,11 +232,10 @@ class _Run:
         """Return the scores of the averaged network on held-out frames, whole and at their size."""
         labels = load_label_space(self.config.label_space)
         matrix = ConfusionMatrix(len(labels))
-        normalisation = {name: dataclasses.asdict(MODALITIES[name]) for name in ('rgb', 'depth')}
         with torch.inference_mode(), self.fabric.autocast():
             for sample in samples:
                 size = network_size(sample.labels.shape, self.config.crop)
-                graph = DeployGraph(self.average.module, normalisation, size)
+                graph = DeployGraph(self.average.module, self.normalisation, size)
                 graph.to(self.fabric.device)
                 rgb, x = torch.from_numpy(sample.rgb), torch.from_numpy(sample.depth_m)
                 scores = graph(self.fabric.to_device(rgb[None]), self.fabric.to_device(x[None]))
@@ -308,34 +308,6 @@ class _Run:
         if torch.cuda.is_available() and content['cuda_rng']:
             torch.cuda.set_rng_state_all([state.cpu() for state in content['cuda_rng']])
         logger.info('resumed after step %d', self.progress.step)
-
-
-class NetworkInputs(torch.nn.Module):
-    """uint8 colour and metres to what a network takes, exactly as `deploy.DeployGraph` does."""
-
-    rgb_mean: Tensor
-    rgb_std: Tensor
-    depth_mean: Tensor
-    depth_std: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.maximum = MODALITIES['depth'].maximum
-        for name in ('rgb', 'depth'):
-            for key in ('mean', 'std'):
-                value = torch.tensor(getattr(MODALITIES[name], key)).reshape(1, -1, 1, 1)
-                self.register_buffer(f'{name}_{key}', value, persistent=False)
-
-    def forward(self, rgb: Tensor, depth_m: Tensor) -> tuple[Tensor, Tensor]:
-        """Return two `(B, 3, H, W)` float32 tensors.
-
-        Args:
-            rgb: `(B, H, W, 3)` uint8.
-            depth_m: `(B, H, W)` float32 metres, 0 = not measured.
-        """
-        colour = (rgb.permute(0, 3, 1, 2).float() - self.rgb_mean) / self.rgb_std
-        depth = (depth_m.unsqueeze(1).clamp(max=self.maximum) - self.depth_mean) / self.depth_std
-        return colour, depth.expand(-1, 3, -1, -1)
 
 
 class StopRequest:

@@ -25,10 +25,6 @@ from diffpixel_core.errors import DiffPixelError
 _CONFIGURE, _ACTIVATE = 1, 3  # lifecycle_msgs/msg/Transition
 _ROOT = Path(diffpixel_ros.__file__).resolve().parents[1]
 _SHM = Path('/dev/shm')
-# GNU OpenMP threads that wait spin by default. The model is loaded in one thread and runs in
-# another, each with a pool of its own; on two busy cores the pools starved each other: 4.8 s for an
-# inference that takes 20 ms when they sleep.
-_THREADS = {'OMP_WAIT_POLICY': 'PASSIVE'}
 
 
 class NodeError(DiffPixelError):
@@ -68,7 +64,7 @@ class NodeProcess:
             # A session of its own: Ctrl-C at the terminal reaches us alone, and we end the node.
             self._process = subprocess.Popen(
                 self._command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                start_new_session=True, env={**_THREADS, **os.environ, 'PYTHONPATH': path})
+                start_new_session=True, env={**os.environ, 'PYTHONPATH': path})
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,

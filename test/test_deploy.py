@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from diffpixel_core.deploy import DeployGraph, cpu_tail, network_size, reference_tail
-from diffpixel_core.modalities import MODALITIES
+from diffpixel_core.modalities import MODALITIES, normalisation
 from diffpixel_core.models import Output
 
-ROWS = {name: {'maximum': m.maximum, 'mean': m.mean, 'std': m.std}
-        for name, m in MODALITIES.items()}
+ROWS = normalisation(('rgb', 'depth'))
 
 
 class Echo(nn.Module):

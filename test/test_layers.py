@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 FLOORS = {
-    1: 'errors frame labels modalities depth geometry pairing config',
+    1: 'errors frame labels modalities depth geometry pairing config threads',
     2: 'models metrics losses transforms',
     3: 'checkpoints datasets deploy synthetic bags rgbd_bags image_folder',
     4: 'engines',

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffpixel_core.deploy import DeployGraph
-from diffpixel_core.modalities import MODALITIES
+from diffpixel_core.modalities import MODALITIES, normalisation
 from diffpixel_core.models import MODELS, ModelError, Output, build_model
 from diffpixel_core.models.diffpixelformer import Dsim
 from diffpixel_core.models.layers import DropPath
@@ -63,8 +63,7 @@ def test_the_deployable_graph_is_the_network_with_its_preprocessing(model: nn.Mo
     draw = torch.Generator().manual_seed(2)
     rgb = torch.randint(0, 256, (1, 64, 96, 3), generator=draw, dtype=torch.uint8)
     depth = torch.rand(1, 64, 96, generator=draw) * 4 + 0.5
-    rows = {name: {'maximum': m.maximum, 'mean': m.mean, 'std': m.std}
-            for name, m in MODALITIES.items()}
+    rows = normalisation(('rgb', 'depth'))
     graph = DeployGraph(model.eval(), rows, (64, 96))
     colour = torch.stack([(rgb[..., c].float() - MODALITIES['rgb'].mean[c])
                           / MODALITIES['rgb'].std[c] for c in range(3)], dim=1)

@@ -24,12 +24,10 @@ from diffpixel_core.config import (
     load_config,
 )
 from diffpixel_core.datasets import Batch, TrainBatches
-from diffpixel_core.deploy import DeployGraph
 from diffpixel_core.evaluate import evaluate_model
-from diffpixel_core.modalities import MODALITIES
 from diffpixel_core.models import build_model
 from diffpixel_core.optimise import AveragedModel, lr_factor, parameter_groups
-from diffpixel_core.train import NetworkInputs, TrainError, TrainingInterruptedError, train
+from diffpixel_core.train import TrainError, TrainingInterruptedError, train
 
 
 @pytest.fixture(scope='module')
@@ -167,19 +165,6 @@ def test_loss_that_is_not_finite_names_the_files(frames: Path, tmp_path: Path) -
     wild = OptimiserConfig(lr=1e30, warmup=0.0, clip_norm=0.0)
     with pytest.raises(TrainError, match=r'not finite|loss is.*00000\d\.color\.png'):
         train(tiny(frames, tmp_path, steps=50, optimiser=wild))
-
-
-def test_network_sees_in_training_what_it_sees_deployed() -> None:
-    model = build_model('diffpixelformer_t', classes=5).eval()
-    rng = np.random.default_rng(0)
-    rgb = torch.from_numpy(rng.integers(0, 256, (2, 32, 64, 3), dtype=np.uint8))
-    depth_m = torch.from_numpy(rng.uniform(0, 14, (2, 32, 64)).astype(np.float32))
-    depth_m[:, ::3] = 0
-    rows = {name: dataclasses.asdict(MODALITIES[name]) for name in ('rgb', 'depth')}
-    with torch.no_grad():
-        deployed = DeployGraph(model, rows, (32, 64))(rgb, depth_m)
-        trained = model(*NetworkInputs()(rgb, depth_m)).ensemble
-    assert torch.equal(deployed, trained)
 
 
 def test_learning_rate_leaves_warm_up_and_reaches_the_end() -> None:
