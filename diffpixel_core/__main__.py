@@ -200,7 +200,10 @@ def _synth(options: argparse.Namespace) -> None:
         report = generate_walk(options.output, count=options.count, seed=options.seed,
                                sensor=options.sensor, camera=camera, fps=options.fps,
                                workers=options.workers)
-    print(report)
+    print(f'{report.folder}: {report.frames} frames, sensor {report.sensor}')
+    pixels = max(1, sum(report.classes.values()))
+    for name, count in sorted(report.classes.items(), key=lambda row: -row[1]):
+        print(f'{count / pixels:8.3%}  {name}')
 
 
 def _bag(options: argparse.Namespace) -> None:

@@ -9,6 +9,7 @@ from functools import cache, cached_property
 from importlib import resources
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -64,7 +65,7 @@ class LabelSpace:
 
     def colourise(self, labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Return `(H, W, 3)` uint8 RGB of a `(H, W)` label image; unlabelled is black."""
-        return self.colour_table[labels]
+        return np.asarray(cv2.applyColorMap(labels, self.colour_table[:, None]), np.uint8)
 
     def as_json(self) -> dict[str, Any]:
         """Return names, colours and groups as plain types."""
