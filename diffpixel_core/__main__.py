@@ -80,6 +80,10 @@ def _parser() -> argparse.ArgumentParser:
                         help='a folder of colour and depth images to play')
     demo.add_argument('--depth-unit', choices=DEPTH_UNITS, help='unit of the folder\'s depth')
     demo.add_argument('--fps', type=_positive, default=30.0, help='frames per second of --frames')
+    demo.add_argument('--rgb-topic', default='', metavar='TOPIC',
+                      help='colour images in --bag (default: as the common drivers name them)')
+    demo.add_argument('--depth-topic', default='', metavar='TOPIC',
+                      help='depth images aligned to them')
     demo.add_argument('--model', default='rooms_t', metavar='PATH',
                       help='model directory or shipped name (default: rooms_t)')
     demo.add_argument('--engine', default='auto', metavar='NAME', help='runtime (default: auto)')
@@ -150,7 +154,8 @@ def _demo(options: argparse.Namespace) -> None:
 
     from diffpixel_ros.demo import demo_table, run_demo
     result = run_demo(bag=bag, model=model, engine=options.engine, rate=options.rate,
-                      output=options.output, generated=generated,
+                      output=options.output, rgb_topic=options.rgb_topic,
+                      depth_topic=options.depth_topic, generated=generated,
                       command=shlex.join(['diffpixel', *sys.argv[1:]]))
     Console().print(demo_table(result))
 

@@ -314,7 +314,7 @@ class BagReader:
             remedy = ('a ROS 1 bag, convert it with rosbags-convert' if path.suffix == '.bag'
                       else 'give a rosbag2 folder or a .mcap or .db3 file')
             raise BagError(f'{path} is no rosbag2; {remedy}')
-        with self._blaming('it'):
+        with self._blaming():
             for file in files:
                 _refuse_short_database(file)
             return stack.enter_context(Reader(path))
@@ -326,7 +326,7 @@ class BagReader:
         an infinite deadline as 0 here and 2147483647 there, and such a topic yields nothing.
         """
         whole, = self._readers
-        with self._blaming('it'):
+        with self._blaming():
             silent = [connection.topic for connection in whole.connections
                       if connection.msgcount and next(whole.messages([connection]), None) is None]
         if not silent:
@@ -358,7 +358,7 @@ class BagReader:
         sources = [reader.messages(connections) for reader, connections in chosen if connections]
         expected = sum(self.topics[topic].count for topic in topics)
         count = 0
-        with self._blaming('it'):
+        with self._blaming():
             for connection, time_ns, raw in heapq.merge(*sources, key=itemgetter(1)):
                 count += 1
                 yield BagMessage(connection.topic, connection.msgtype, time_ns, raw)
@@ -379,13 +379,14 @@ class BagReader:
         return store
 
     @contextlib.contextmanager
-    def _blaming(self, what: str) -> Iterator[None]:
+    def _blaming(self, what: str = '') -> Iterator[None]:
         """Name the bag whatever goes wrong: parsers of damaged bytes raise anything."""
         try:
             yield
         except Exception as error:
             reason = (str(error) or type(error).__name__).splitlines()[0].rstrip('.')
-            raise BagError(f'cannot read {what} in bag {self.path}: {reason}; the bag is damaged '
+            place = f'{what} in bag' if what else 'bag'
+            raise BagError(f'cannot read {place} {self.path}: {reason}; the bag is damaged '
                            'or of an unknown kind, copy or record it again') from error
 
 

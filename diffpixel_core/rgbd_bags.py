@@ -7,7 +7,7 @@ other cameras are found by the names their drivers give them.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -83,13 +83,25 @@ class RgbdTopics(NamedTuple):
     truth: str | None
 
 
-def find_rgbd_topics(reader: BagReader) -> RgbdTopics:
+def find_rgbd_topics(reader: BagReader, *, colour: str = '', depth: str = '') -> RgbdTopics:
     """Return the topics of the RGB-D camera in a bag, named as one of the common drivers does.
 
+    Args:
+        reader: The opened bag.
+        colour: Topic of the colour images, where the user knows it; then `depth` too.
+        depth: Topic of the depth images registered to them.
+
     Raises:
-        BagError: If there is no colour with depth registered to it, or more than one.
+        BagError: If there is no colour with depth registered to it, or more than one, or the bag
+            lacks a topic that was named.
     """
     kinds = {name: topic.type for name, topic in reader.topics.items() if topic.count}
+    if colour or depth:
+        if not (colour and depth):
+            raise BagError('colour and depth topics go together; name both '
+                           '(--rgb-topic, --depth-topic)')
+        reader.require_topics([colour, depth], 'give the names this bag uses')
+        return _with_companions(colour, depth, kinds)
 
     def offered(topic: str, compressed: str) -> list[str]:
         return [name for name, kind in ((topic, _IMAGE), (topic + compressed, _COMPRESSED))
@@ -108,12 +120,16 @@ def find_rgbd_topics(reader: BagReader) -> RgbdTopics:
     if not found:
         raise BagError(f'bag {reader.path} has no colour images with depth registered to them '
                        'under a known name; record with registration on (RealSense '
-                       'align_depth.enable:=true, Orbbec depth_registration:=true) or give the '
-                       f'topics by name. It has: {reader.listing()}')
+                       'align_depth.enable:=true, Orbbec depth_registration:=true) or name '
+                       f'them (--rgb-topic, --depth-topic). It has: {reader.listing()}')
     if len({colour for colour, _ in found}) > 1:
         raise BagError(f'bag {reader.path} has several RGB-D cameras '
-                       f'({", ".join(colour for colour, _ in found)}); give the topics by name')
-    colour, depth = found[0]
+                       f'({", ".join(colour for colour, _ in found)}); name one '
+                       '(--rgb-topic, --depth-topic)')
+    return _with_companions(*found[0], kinds)
+
+
+def _with_companions(colour: str, depth: str, kinds: Mapping[str, str]) -> RgbdTopics:
     info = colour.removesuffix('/compressed').rsplit('/', 1)[0] + '/camera_info'
     return RgbdTopics(colour, depth, info if info in kinds else None,
                       TRUTH_TOPIC if TRUTH_TOPIC in kinds else None)

@@ -61,7 +61,8 @@ class DemoError(DiffPixelError):
 
 
 def run_demo(*, bag: Path, model: str | Path, engine: str, rate: float, output: Path,
-             generated: bool = False, command: str = '') -> DemoResult:
+             rgb_topic: str = '', depth_topic: str = '', generated: bool = False,
+             command: str = '') -> DemoResult:
     """Play a bag through the node and return what came out.
 
     Writes `report.html`, `metrics.json`, `semantic.mcap` and `node.log` into `output`.
@@ -72,6 +73,8 @@ def run_demo(*, bag: Path, model: str | Path, engine: str, rate: float, output: 
         engine: Engine the node is to use; `auto` leaves it the choice.
         rate: Speed of the replay; 1 = as recorded.
         output: Folder for the results; made if need be.
+        rgb_topic: Topic of the colour images; empty: as the common drivers name it.
+        depth_topic: Topic of the depth images aligned to them; likewise.
         generated: Whether the images are generated rooms; the report then says so.
         command: How the user called this, for the report.
 
@@ -86,7 +89,7 @@ def run_demo(*, bag: Path, model: str | Path, engine: str, rate: float, output: 
              for name in ('report.html', 'metrics.json', 'semantic.mcap', 'node.log')}
     output.mkdir(parents=True, exist_ok=True)
     with BagReader(bag) as reader, tempfile.TemporaryDirectory(dir=output, prefix='.part') as part:
-        topics = _image_topics(reader)
+        topics = _image_topics(reader, rgb_topic, depth_topic)
         recorded = Path(part) / 'semantic.mcap'
         with _terminable(), Progress(
                 SpinnerColumn(), TextColumn('{task.description}'), BarColumn(),
@@ -136,8 +139,8 @@ def demo_table(result: DemoResult) -> Table:
     return table
 
 
-def _image_topics(reader: BagReader) -> RgbdTopics:
-    topics = find_rgbd_topics(reader)
+def _image_topics(reader: BagReader, colour: str, depth: str) -> RgbdTopics:
+    topics = find_rgbd_topics(reader, colour=colour, depth=depth)
     for topic in (topics.colour, topics.depth):
         kind = reader.topics[topic].type
         if kind != _IMAGE:

@@ -213,7 +213,7 @@ def edit_metadata(bag: Path, old: str, new: str) -> None:
 def test_damaged_metadata_is_refused(tmp_path: Path, old: str, new: str) -> None:
     write_bag(tmp_path / 'bag')
     edit_metadata(tmp_path / 'bag', old, new)
-    with pytest.raises(BagError, match='cannot read it in bag'), BagReader(tmp_path / 'bag'):
+    with pytest.raises(BagError, match='cannot read bag'), BagReader(tmp_path / 'bag'):
         pass
 
 

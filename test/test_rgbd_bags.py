@@ -243,3 +243,16 @@ def test_two_cameras_are_ambiguous(tmp_path: Path) -> None:
               for leaf in ('color', 'depth')}
     with pytest.raises(BagError, match=r'several .*/left/color/image_raw, /right/color'):
         topics_found(tmp_path, topics)
+
+
+def test_topics_that_are_named_are_taken_or_missed(tmp_path: Path) -> None:
+    odd = {'/head/picture': IMAGE, '/head/range': IMAGE, COLOUR_TOPIC: IMAGE, DEPTH_TOPIC: IMAGE,
+           '/head/camera_info': 'sensor_msgs/msg/CameraInfo'}
+    topics_found(tmp_path, odd)
+    with BagReader(tmp_path / 'bag') as bag:
+        found = find_rgbd_topics(bag, colour='/head/picture', depth='/head/range')
+        assert found == ('/head/picture', '/head/range', '/head/camera_info', None)
+        with pytest.raises(BagError, match='no /head/distance'):
+            find_rgbd_topics(bag, colour='/head/picture', depth='/head/distance')
+        with pytest.raises(BagError, match='go together'):
+            find_rgbd_topics(bag, depth='/head/range')
