@@ -179,7 +179,7 @@ def test_bag_cut_short_is_refused(tmp_path: Path, storage: str, kept: float, sin
 
 
 @pytest.mark.parametrize(('content', 'message'), [
-    (None, r'x\.mcap does not exist'), (b'', 'cannot read it'), (b'hello', 'cannot read it')])
+    (None, r'x\.mcap does not exist'), (b'', 'cannot read bag'), (b'hello', 'cannot read bag')])
 def test_file_that_is_no_bag_is_named(tmp_path: Path, content: bytes | None, message: str) -> None:
     path = tmp_path / 'x.mcap'
     if content is not None:
