@@ -35,6 +35,10 @@ class UsageError(DiffPixelError):
     """Options that do not go together."""
 
 
+class FailedChecksError(Exception):
+    """The demo ran, but not everything that came out was right: our fault, not the user's."""
+
+
 class _Parser(argparse.ArgumentParser):
     """Argument parser whose complaints fit on one line."""
 
@@ -139,7 +143,7 @@ def _demo(options: argparse.Namespace) -> None:
     from diffpixel_core.checkpoints import find_model
     model = find_model(options.model)  # before minutes of rendering, not after
 
-    options.output.mkdir(parents=True, exist_ok=True)
+    _make_folder(options.output)
     generated = options.bag is None and options.frames is None
     if generated:
         bag = _walk_bag(options.output)
@@ -158,6 +162,8 @@ def _demo(options: argparse.Namespace) -> None:
                       depth_topic=options.depth_topic, generated=generated,
                       command=shlex.join(['diffpixel', *sys.argv[1:]]))
     Console().print(demo_table(result))
+    if not result.passed:
+        raise FailedChecksError(f'some checks failed; {options.output}/report.html says which')
 
 
 def _walk_bag(output: Path) -> Path:
@@ -232,9 +238,12 @@ def _evaluate(options: argparse.Namespace) -> None:
     let_waiting_threads_sleep()
     from diffpixel_core.evaluate import evaluate_model
     figures = json.dumps(evaluate_model(options.model, data), indent=2)
-    if options.json is not None:
-        options.json.write_text(figures + '\n')
     print(figures)
+    if options.json is not None:
+        try:
+            options.json.write_text(figures + '\n')
+        except OSError as error:
+            raise UsageError(f'cannot write {options.json}: {error.strerror}') from error
 
 
 def _predict(options: argparse.Namespace) -> None:
@@ -247,13 +256,21 @@ def _predict(options: argparse.Namespace) -> None:
     seen = load_segmenter(options.model)(frame)
     picture = seen.label_space.colourise(seen.labels)
     overlay = cv2.addWeighted(frame.rgb, 0.4, picture, 0.6, 0)
-    options.output.mkdir(parents=True, exist_ok=True)
+    _make_folder(options.output)
     for name, image in (('labels', seen.labels), ('confidence', seen.confidence),
                         ('colour', picture[..., ::-1]), ('overlay', overlay[..., ::-1])):
         file = options.output / f'{options.rgb.stem}.{name}.png'
         if not cv2.imwrite(str(file), image):
             raise UsageError(f'cannot write {file}; choose another --output')
         print(file)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f'cannot make the folder {folder}: {error.strerror}; choose another '
+                         '--output') from error
 
 
 def _stderr() -> 'Console':
@@ -278,6 +295,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DiffPixelError as error:
         print(f'diffpixel {options.command}: {" ".join(str(error).split())}', file=sys.stderr)
         return 2
+    except FailedChecksError as error:
+        print(f'diffpixel {options.command}: {error}', file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(f'diffpixel {options.command}: interrupted', file=sys.stderr)
         return 130

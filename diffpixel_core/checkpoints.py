@@ -47,7 +47,7 @@ class Manifest:
         input_size: `(height, width)` in pixels the network was trained at.
         normalisation: For each modality its unit, maximum, mean and std.
         metrics: Figures measured on held-out data, with the protocol.
-        provenance: Where the weights come from: data, steps, commit, licence.
+        provenance: Where the weights come from: data, steps, commit, settings.
         weights_sha256: Hash of the weights file; filled in when saving.
         version: Layout of this file.
     """
@@ -75,8 +75,19 @@ class Manifest:
             raise CheckpointError(f'manifest names unknown modalities {unknown}; '
                                   f'known: {", ".join(MODALITIES)}')
         load_label_space(self.label_space)
+        if len(self.modalities) != 2 or len(self.input_size) != 2 or not all(
+                isinstance(side, int) and side >= 32 for side in self.input_size):
+            raise CheckpointError(f'manifest has modalities {self.modalities} and input_size '
+                                  f'{self.input_size}; give two modalities, colour first, and '
+                                  '[height, width], at least 32 pixels each')
         if not self.normalisation:
             object.__setattr__(self, 'normalisation', normalisation(self.modalities))
+        wanted = {name: set(row) for name, row in normalisation(self.modalities).items()}
+        found = {name: set(row) for name, row in self.normalisation.items()}
+        if found != wanted or list(found) != list(wanted):
+            raise CheckpointError(f'manifest normalises {found}; give for each of '
+                                  f'{", ".join(wanted)}, in this order, '
+                                  f'{", ".join(sorted(wanted[self.modalities[0]]))}')
 
     @property
     def classes(self) -> int:
@@ -132,6 +143,9 @@ def read_manifest(path: str | Path) -> Manifest:
                               f'{sorted(required)} and may have {sorted(known - required)}')
     for name in ('modalities', 'input_size'):
         if name in rows:
+            if not isinstance(rows[name], list):
+                raise CheckpointError(f'{file} has {name} {rows[name]!r}; it should be a list of '
+                                      'two')
             rows[name] = tuple(rows[name])
     return Manifest(**rows)
 
@@ -200,7 +214,8 @@ def save_model(directory: str | Path, model: nn.Module, manifest: Manifest, *,
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    wanted = build_model(manifest.model, classes=manifest.classes).state_dict()
+    with torch.device('meta'):  # shapes only; draws no random numbers from a run that goes on
+        wanted = build_model(manifest.model, classes=manifest.classes).state_dict()
     state = model.state_dict()
     require_same_tensors(state, wanted, name='the model in memory')
     tensors = {key: (tensor.half() if half and tensor.is_floating_point() else tensor)

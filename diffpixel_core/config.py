@@ -140,7 +140,7 @@ class TrainConfig:
     steps: int = 4000                       # length of the run
     max_minutes: float | None = None        # shorter of the two: the schedule follows the clock
     seed: int = 0
-    drop_path: float = 0.0                  # stochastic depth of the last block, 0..1
+    drop_path: float = 0.0                  # stochastic depth of the last block, 0 <= it < 1
     precision: Literal['32-true', 'bf16-mixed', '16-mixed'] = '32-true'
     accelerator: Literal['auto', 'cpu', 'cuda'] = 'auto'
     threads: int | None = None              # CPU threads of torch; none = all
@@ -162,6 +162,8 @@ class TrainConfig:
         for name in ('batch', 'steps', 'log_every', 'validate_every', 'val_frames', 'save_every'):
             if getattr(self, name) < 1:
                 raise ConfigError(f'{name} is {getattr(self, name)}; it must be at least 1')
+        if not 0 <= self.drop_path < 1:
+            raise ConfigError(f'drop_path is {self.drop_path}; 0 <= value < 1')
         if self.max_minutes is not None and not self.max_minutes > 0:
             raise ConfigError(f'max_minutes is {self.max_minutes}; give minutes > 0 or leave it '
                               'out')

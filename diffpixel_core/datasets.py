@@ -275,9 +275,15 @@ def _rendered(config: DataConfig, split: Split) -> Path:
                    else (config.val_seed, config.val_count))
     height, width = config.size
     folder = Path(config.cache) / f'{split}_seed{seed}_count{count}_{width}x{height}'
-    if not (folder / 'synth.json').is_file():  # written last
-        from diffpixel_core.synthetic.generate import generate_frames  # needs the ray caster
+    from diffpixel_core.synthetic.generate import FORMAT_VERSION, generate_frames
 
+    done = folder / 'synth.json'  # written last
+    if done.is_file():
+        version = json.loads(done.read_text()).get('version')
+        if version != FORMAT_VERSION:
+            raise DataError(f'{folder} was rendered by version {version} of the generator, this is '
+                            f'{FORMAT_VERSION}; remove the folder, or name another data.cache')
+    else:
         logger.info('rendering %d rooms into %s, once', count, folder)
         generate_frames(folder, count=count, seed=seed, sensor='perfect',
                         camera=NYU_CAMERA.resized(width, height), workers=config.render_workers)

@@ -44,6 +44,9 @@ class TorchEngine:
         if self.device.type == 'cuda' and not torch.cuda.is_available():
             raise EngineError(f'device {device!r} was asked for, but torch {torch.__version__} '
                               'sees no CUDA device; use device cpu, or install a CUDA build')
+        if self.device.type == 'cuda' and (self.device.index or 0) >= torch.cuda.device_count():
+            raise EngineError(f'device {device!r} was asked for, but there are '
+                              f'{torch.cuda.device_count()} CUDA devices, counted from cuda:0')
         if self.device.type not in ('cpu', 'cuda'):
             raise EngineError(f'device {device!r} is not supported; use auto, cpu, cuda or cuda:N')
         model, self.manifest = load_model(path)

@@ -112,7 +112,8 @@ def read_colour(path: Path) -> npt.NDArray[np.uint8]:
     Raises:
         ImageFolderError: If the file is missing or damaged.
     """
-    bgr = _decode(path, cv2.IMREAD_COLOR)
+    # Depth knows no EXIF orientation: colour turned by it would no longer lie on the depth.
+    bgr = _decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
 
@@ -230,7 +231,7 @@ def _joined(folder: Path, colours: dict[str, Path], depths: dict[str, Path],
 
 def _natural(name: str) -> list[tuple[int, str]]:
     """Return a sorting key under which numbers compare as numbers."""
-    return [(int(part), '') if part.isdigit() else (-1, part)
+    return [(int(part), '') if part.isdecimal() else (-1, part)
             for part in re.split(r'(\d+)', name)]
 
 

@@ -44,8 +44,8 @@ def segmentation_loss(output: Output, labels: Tensor, *, stride: int = 1,
         labels: `(B, H, W)` integers, 255 = unlabelled.
         stride: 1 compares at the labels' size. 2 or 4 enlarges the scores to 1/2 or 1/4 of it and
             takes every second or fourth label pixel, for a quarter or a sixteenth of the time; the
-            pixel taken lies up to half a stride beside the score's centre, which blurs the loss at
-            borders by that much.
+            pixel taken lies half a pixel right of and below the score's centre, and so will the
+            borders that are learnt.
         class_weights: `(K,)` float32 or none.
         label_smoothing: 0..1.
 

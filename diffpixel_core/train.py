@@ -1,6 +1,6 @@
 # Copyright 2026 The DiffPixel authors
 # SPDX-License-Identifier: Apache-2.0
-"""Training: one loop on Lightning Fabric, resumable to the bit, safe to interrupt.
+"""Training: one loop on Lightning Fabric, resumable (on a CPU to the bit), safe to interrupt.
 
 A run's folder holds `config.yaml` (resolved), `metrics.csv`, TensorBoard events, `last.ckpt`
 (everything needed to go on) and the models `best` and `final`.
@@ -10,9 +10,11 @@ import dataclasses
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -93,10 +95,12 @@ def train(config: TrainConfig) -> Path:
         torch.set_num_threads(config.threads)
     train_frames = open_frames(config.data, 'train')
     held_out = open_frames(config.data, 'val')
-    output.mkdir(parents=True, exist_ok=True)
-    (output / 'config.yaml').write_text(yaml.safe_dump(_plain(config), sort_keys=False))
     with StopRequest() as stop:
-        return _Run(config, train_frames, held_out).train(stop)
+        run = _Run(config, train_frames, held_out)
+        # Now that the settings fit: a refused resume must not replace those of the run.
+        output.mkdir(parents=True, exist_ok=True)
+        (output / 'config.yaml').write_text(yaml.safe_dump(_plain(config), sort_keys=False))
+        return run.train(stop)
 
 
 class _Run:
@@ -119,7 +123,9 @@ class _Run:
         self.average = AveragedModel(network, config.optimiser.ema)
         optimiser = torch.optim.AdamW(
             parameter_groups(network, config.optimiser), betas=config.optimiser.betas,
-            eps=config.optimiser.eps, fused=True)
+            eps=config.optimiser.eps,
+            # The fused step unscales float16 gradients itself, too late for clipping.
+            fused=config.precision != '16-mixed')
         self.model, self.optimiser = self.fabric.setup(network, optimiser)
         self.progress = Progress()
         self.batches = TrainBatches(
@@ -163,16 +169,16 @@ class _Run:
                     log.scores(progress.step, scores, minutes=progress.elapsed_s / 60)
                     if scores['miou'] > progress.best_miou:
                         progress.best_miou = scores['miou']
-                        self._save_model('best', {**scores, 'frames': len(validation)})
+                        self._save_model('best', {**scores, 'frames': len(validation)},
+                                         protocol='; chosen by this score')
                     progress.elapsed_s = earlier_s + time.monotonic() - started
                 if progress.step % config.save_every == 0:
                     self._save()
             self._save()
-            everything = list(held_out_samples(
+            scores = self._validate(held_out_samples(
                 self.held_out, label_space=config.label_space, sensor=config.data.val_sensor))
-            scores = self._validate(everything)
             log.scores(progress.step, scores, minutes=progress.elapsed_s / 60)
-        return self._save_model('final', {**scores, 'frames': len(everything)})
+        return self._save_model('final', {**scores, 'frames': len(self.held_out)})
 
     @property
     def _done(self) -> float:
@@ -228,7 +234,7 @@ class _Run:
             pixels += torch.bincount(torch.from_numpy(sample.labels).flatten(), minlength=256)
         return self.fabric.to_device(log_class_weights(pixels[:classes]))
 
-    def _validate(self, samples: list[Sample]) -> dict[str, float]:
+    def _validate(self, samples: Iterable[Sample]) -> dict[str, float]:
         """Return the scores of the averaged network on held-out frames, whole and at their size."""
         labels = load_label_space(self.config.label_space)
         matrix = ConfusionMatrix(len(labels))
@@ -244,13 +250,14 @@ class _Run:
         return {'miou': matrix.miou, 'pixel_accuracy': matrix.pixel_accuracy,
                 'mean_accuracy': matrix.mean_accuracy}
 
-    def _save_model(self, name: str, metrics: dict[str, Any]) -> Path:
+    def _save_model(self, name: str, metrics: dict[str, Any], *, protocol: str = '') -> Path:
         config = self.config
         data = ('generated rooms' if config.data.source == 'generated'
                 else config.data.train_folder)
         manifest = Manifest(
             model=config.model, label_space=config.label_space, input_size=config.crop,
-            metrics={'held_out': metrics, 'protocol': 'whole frame, native label size'},
+            metrics={'held_out': metrics, 'protocol': 'whole frame, native label size, '
+                                                      f'{config.precision}{protocol}'},
             provenance={'data': data, 'steps': self.progress.step, 'commit': _commit(),
                         'minutes': round(self.progress.elapsed_s / 60, 1),
                         'images': self.progress.step * config.batch,
@@ -283,7 +290,7 @@ class _Run:
     def _load(self) -> None:
         path = self.output / CHECKPOINT
         try:
-            content = torch.load(path, map_location=self.fabric.device, weights_only=True)
+            content = torch.load(path, map_location='cpu', weights_only=True)
             earlier = json.loads(content['config'])
         except FileNotFoundError as error:
             raise TrainError(f'nothing to resume: {path} does not exist; leave --resume out to '
@@ -301,12 +308,17 @@ class _Run:
                                  f'{now[key]!r}; resume with the same or choose another --output')
         self.network.load_state_dict(content['model'])
         self.average.module.load_state_dict(content['average'])
+        # The checkpoint brings rates and decay of its own: those now asked for count.
+        for saved, group in zip(content['optimiser']['param_groups'],
+                                self.optimiser.param_groups, strict=True):
+            saved |= {key: value for key, value in group.items() if key != 'params'}
         self.optimiser.load_state_dict(content['optimiser'])
-        self.fabric.strategy.precision.load_state_dict(content['precision'])
+        if content['precision']:  # empty unless float16 scaled its gradients
+            self.fabric.strategy.precision.load_state_dict(content['precision'])
         self.progress = Progress(**content['progress'])
-        torch.set_rng_state(content['rng'].cpu())
+        torch.set_rng_state(content['rng'])
         if torch.cuda.is_available() and content['cuda_rng']:
-            torch.cuda.set_rng_state_all([state.cpu() for state in content['cuda_rng']])
+            torch.cuda.set_rng_state_all(content['cuda_rng'])
         logger.info('resumed after step %d', self.progress.step)
 
 
@@ -343,7 +355,9 @@ def _plain(config: TrainConfig) -> dict[str, Any]:
 
 
 def _commit() -> str:
-    """Return the commit of this source tree; 'unknown' outside a git checkout."""
+    """Return the commit of this source tree; 'unknown' outside a git checkout or without git."""
+    if shutil.which('git') is None:
+        return 'unknown'
     answer = subprocess.run(['git', 'rev-parse', '--short', 'HEAD'], capture_output=True,
                             text=True, check=False, cwd=Path(__file__).parent)
     return answer.stdout.strip() or 'unknown'

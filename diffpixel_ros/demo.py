@@ -141,11 +141,14 @@ def demo_table(result: DemoResult) -> Table:
 
 def _image_topics(reader: BagReader, colour: str, depth: str) -> RgbdTopics:
     topics = find_rgbd_topics(reader, colour=colour, depth=depth)
-    for topic in (topics.colour, topics.depth):
+    for topic in filter(None, (topics.colour, topics.depth, topics.truth)):
         kind = reader.topics[topic].type
         if kind != _IMAGE:
-            raise DemoError(f'{topic} in {reader.path} is {kind}; the node takes {_IMAGE} only: '
-                            'republish it as raw images, or record it so')
+            raise DemoError(f'{topic} in {reader.path} is {kind}, it must be {_IMAGE}: republish '
+                            'it as raw images, or record it so')
+        if not reader.topics[topic].count:
+            raise DemoError(f'{topic} in {reader.path} has no message; record it again, or name '
+                            'another topic')
     return topics
 
 

@@ -65,8 +65,9 @@ def report_data(result: DemoResult, run: Run, findings: Findings, *, generated: 
         generated: Whether the images are generated rooms.
         command: How the user called the demo; empty: the plain call that does the same.
     """
-    first_ns, late = run.sent[0].stamp_ns, latencies_ms(run)
+    late = latencies_ms(run)
     colour = [m.stamp_ns for m in run.sent if m.topic == run.topics.colour]
+    first_ns = min(colour)
     span_s = max((max(colour) - min(colour)) / 1e9, 1e-9)
     hertz = (len(colour) - 1) / span_s * result.rate if len(colour) > 1 else 0.0
     what = 'a camera walk through a generated room' if generated else Path(result.bag).name

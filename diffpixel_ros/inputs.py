@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rclpy.clock import JumpThreshold, TimeJump
+from rclpy.clock import JumpHandle, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from sensor_msgs.msg import CameraInfo, Image
 
@@ -57,10 +57,7 @@ class Inputs:
         self._pairer = _pairer(parameters)
         self._folded = self._pairer.counts
         self.camera_info: CameraInfo | None = None
-        jump_back_ns = max(1, _nanoseconds(parameters.jump_back_reset))
-        self._jump_handle = node.get_clock().create_jump_callback(
-            JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-jump_back_ns)),
-            post_callback=node.guarded(self._clock_jumped))
+        self._jump_handle = self._watch_clock(parameters)
         self._streams = {
             name: AdaptiveSubscription(node, message_type, topic, callback,
                                        reliability=parameters.input_qos, on_lost=self._lost)
@@ -74,6 +71,8 @@ class Inputs:
         self._finish()
         self._pairer = _pairer(parameters)
         self._folded = self._pairer.counts
+        self._jump_handle.unregister()
+        self._jump_handle = self._watch_clock(parameters)
 
     def adapt(self) -> None:
         """Follow the publishers' QoS."""
@@ -109,6 +108,12 @@ class Inputs:
             stream.destroy()
         self._jump_handle.unregister()
         self._finish()
+
+    def _watch_clock(self, parameters: NodeParameters) -> JumpHandle:
+        jump_back_ns = max(1, _nanoseconds(parameters.jump_back_reset))
+        return self._node.get_clock().create_jump_callback(
+            JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-jump_back_ns)),
+            post_callback=self._node.guarded(self._clock_jumped))
 
     def _finish(self) -> None:
         self._emit(self._pairer.flush())

@@ -77,6 +77,8 @@ COLOUR_ENCODINGS = {
     'mono8': Pixels('u1', 1, _by_opencv(cv2.COLOR_GRAY2RGB)),
     'yuv422': Pixels('u1', 2, _by_opencv(cv2.COLOR_YUV2RGB_UYVY)),
     'yuv422_yuy2': Pixels('u1', 2, _by_opencv(cv2.COLOR_YUV2RGB_YUY2)),
+    'uyvy': Pixels('u1', 2, _by_opencv(cv2.COLOR_YUV2RGB_UYVY)),  # the names since Iron
+    'yuyv': Pixels('u1', 2, _by_opencv(cv2.COLOR_YUV2RGB_YUY2)),
 }
 DEPTH_ENCODINGS = {
     '16UC1': Pixels('u2', 1),
@@ -107,7 +109,7 @@ def check_colour(message: ImageMessage) -> None:
         raise MessageError('bad_encoding', f'colour image has encoding {message.encoding!r}; '
                            f'supported are {", ".join(COLOUR_ENCODINGS)}, others need cv_bridge')
     _check_sizes(message, pixels, 'colour')
-    if message.encoding.startswith('yuv422') and message.width % 2:
+    if pixels.channels == 2 and message.width % 2:
         raise MessageError('bad_size', f'colour image is {message.width} pixels wide, but '
                            f'{message.encoding} stores pixels in pairs: the width must be even')
 

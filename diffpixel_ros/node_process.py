@@ -3,6 +3,7 @@
 """NodeProcess: the node in a process of its own, started, brought up, and ended without a trace."""
 
 import json
+import logging
 import os
 import re
 import signal
@@ -21,6 +22,8 @@ from rclpy.node import Node
 
 import diffpixel_ros
 from diffpixel_core.errors import DiffPixelError
+
+logger = logging.getLogger(__name__)
 
 _CONFIGURE, _ACTIVATE = 1, 3  # lifecycle_msgs/msg/Transition
 _ROOT = Path(diffpixel_ros.__file__).resolve().parents[1]
@@ -223,5 +226,8 @@ def _clean_shared_memory() -> None:
     """Remove segments whose process is gone; Fast DDS's own tool leaves those in use alone."""
     tool = Path(sys.executable).with_name('fastdds')
     if tool.is_file():
-        subprocess.run([tool, 'shm', 'clean'], check=False, capture_output=True, timeout=20,
-                       stdin=subprocess.DEVNULL)
+        try:
+            subprocess.run([tool, 'shm', 'clean'], check=False, capture_output=True, timeout=20,
+                           stdin=subprocess.DEVNULL)
+        except subprocess.TimeoutExpired as error:  # no reason to lose the results of a run
+            logger.warning('shared memory is not cleaned up: %s', error)

@@ -9,6 +9,7 @@ so that player and recorder cost next to nothing beside the node they measure.
 import importlib
 import struct
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -174,6 +175,7 @@ class Recorder:
     def __init__(self, node: Node, *, images: Sequence[str], latched: Mapping[str, str],
                  keep: Callable[[Received, bytes], None]) -> None:
         self.received: list[Received] = []
+        self._numbers: Counter[str] = Counter()
         self.lost = 0
         self.problem: Exception | None = None
         self._keep = keep
@@ -192,7 +194,7 @@ class Recorder:
 
     def count(self, topic: str) -> int:
         """Return how many messages came on a topic."""
-        return sum(message.topic == topic for message in self.received)
+        return self._numbers[topic]
 
     def check(self) -> None:
         """Raise what went wrong in the thread that receives.
@@ -212,6 +214,7 @@ class Recorder:
             try:  # rclpy would end the spin, and with it everything, at the first exception
                 message = Received(topic, header_stamp_ns(raw) if stamped else 0, now_ns)
                 self.received.append(message)
+                self._numbers[topic] += 1
                 self._keep(message, raw)
             except Exception as error:
                 self.problem = error

@@ -55,7 +55,7 @@ class NodeProcess:
         """Whether the process runs."""
         return self._process.poll() is None
 
-    def end(self, number: signal.Signals, timeout: float = 10.0) -> tuple[int, float]:
+    def end(self, number: signal.Signals, timeout: float = 20.0) -> tuple[int, float]:
         """Signal the process; return its exit code and the seconds it took to end."""
         started = time.monotonic()
         self._process.send_signal(number)
@@ -98,7 +98,7 @@ class Client:
         self.node.destroy_node()
         self._context.try_shutdown()
 
-    def wait(self, condition: Callable[[], bool], timeout: float = 10.0) -> bool:
+    def wait(self, condition: Callable[[], bool], timeout: float = 30.0) -> bool:
         """Spin until a condition holds; False if it does not within `timeout` seconds."""
         deadline = time.monotonic() + timeout
         while not condition():
@@ -152,7 +152,7 @@ class Client:
         if depth is not None:
             self._depth.publish(depth)
 
-    def answers(self, colour: Image | None, depth: Image, timeout: float = 10.0) -> Image | None:
+    def answers(self, colour: Image | None, depth: Image, timeout: float = 30.0) -> Image | None:
         """Publish a pair; return the label image with its stamp, or None."""
         seen = len(self.received['/semantic'])  # the stamp may have been used before
         found: list[Image] = []
@@ -167,15 +167,15 @@ class Client:
     def counts(self, settled: Callable[[dict[str, str]], bool]) -> dict[str, str]:
         """Return the next diagnostics for which `settled` holds, else the last ones."""
         self.diagnostics = {}
-        self.wait(lambda: bool(self.diagnostics) and settled(self.diagnostics), 5.0)
+        self.wait(lambda: bool(self.diagnostics) and settled(self.diagnostics), 20.0)
         return self.diagnostics
 
     def _call(self, kind: Any, request: Any) -> Any:
         client = self._services[kind]
         # The process of this machine may take a while to start; a service that is up answers soon.
-        assert self.wait(client.service_is_ready, 30.0), f'{client.srv_name} is not there'
+        assert self.wait(client.service_is_ready, 60.0), f'{client.srv_name} is not there'
         future = client.call_async(request)
-        assert self.wait(future.done, 30.0), f'{client.srv_name} does not answer'
+        assert self.wait(future.done, 60.0), f'{client.srv_name} does not answer'
         return future.result()
 
     def _diagnose(self, message: DiagnosticArray) -> None:

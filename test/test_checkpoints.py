@@ -106,6 +106,9 @@ def test_a_changed_byte_is_noticed(saved: Path) -> None:
     ({'model': 'resnet'}, 'resnet'), ({'label_space': 'ade20k'}, 'ade20k'),
     ({'version': 99}, 'version 99'), ({'modalities': ['rgb', 'sonar']}, 'sonar'),
     ({'learning_rate': 1}, 'learning_rate'), ({'label_space': 'nyu40'}, 'head.classify'),
+    ({'input_size': 240}, 'input_size 240'), ({'input_size': [240]}, r'input_size \(240,\)'),
+    ({'modalities': ['rgb', 'depth', 'depth']}, 'two modalities'),
+    ({'normalisation': {'rgb': {}}}, 'manifest normalises'),
 ])
 def test_manifests_that_do_not_fit_are_refused(saved: Path, change: dict[str, object],
                                                word: str) -> None:
@@ -133,6 +136,12 @@ def test_weights_that_are_not_finite_are_not_saved(model: nn.Module, tmp_path: P
         model.head.classify.weight[0] = float('nan')
     with pytest.raises(CheckpointError, match=r'head\.classify\.weight'):
         save_model(tmp_path / 'm', model, Manifest(NAME, 'nyu13'))
+
+
+def test_saving_draws_no_random_numbers(model: nn.Module, tmp_path: Path) -> None:
+    before = torch.get_rng_state()
+    save_model(tmp_path / 'm', model, Manifest(NAME, 'nyu13'))
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_weights_of_another_model_are_not_saved(model: nn.Module, tmp_path: Path) -> None:

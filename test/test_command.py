@@ -58,6 +58,7 @@ def mistake(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     (('demo', '--frames', 'x', '--depth-unit', 'cm'), 'm5000'),
     (('demo', '--bag', 'nowhere.mcap', '--model', 'nowhere'), 'no model'),
     (('demo', '--volume', '11'), '--volume'),
+    (('predict', 'nowhere', 'a.png'), 'depth'),
     (('bag', '--frames', 'nowhere', '--depth-unit', 'mm', '--output', 'b'), 'nowhere'),
     (('synth', 'frames', '--count', '0', '--output', 'x'), 'positive'),
     (('synth', 'frames', '--size', '480', '--output', 'x'), 'HEIGHTxWIDTH'),
@@ -70,6 +71,18 @@ def test_a_mistake_is_one_line_that_names_it(capsys: pytest.CaptureFixture[str],
                                              arguments: tuple[str, ...], words: str) -> None:
     monkeypatch.chdir(tmp_path)
     assert words in mistake(capsys, *arguments)
+
+
+def test_an_output_that_is_a_file_is_named(frames: Path, tmp_path: Path,
+                                           capsys: pytest.CaptureFixture[str]) -> None:
+    name = 'diffpixelformer_t/baseline'
+    model = save_model(tmp_path / 'm', build_model(name, classes=40),
+                       Manifest(name, 'nyu40', input_size=(32, 48)))
+    (tmp_path / 'o').write_text('mine')
+    said = mistake(capsys, 'demo', '--frames', str(frames), '--depth-unit', 'mm', '--model',
+                   str(model), '--output', str(tmp_path / 'o'))
+    assert str(tmp_path / 'o') in said
+    assert (tmp_path / 'o').read_text() == 'mine'
 
 
 def test_an_unknown_setting_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:

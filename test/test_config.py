@@ -57,6 +57,7 @@ def test_flags_override_yaml_and_yaml_overrides_defaults(recipe: Path) -> None:
     (['--loss.stride', '2', '--crop', '[33, 64]'], 'multiple of loss.stride'),
     (['--data.source', 'folder'], 'needs data.train_folder'),
     (['--max_minutes', '0'], 'max_minutes'),
+    (['--drop_path', '1'], 'drop_path'),
 ])
 def test_wrong_flag_is_refused_in_one_line(recipe: Path, flags: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message) as raised:

@@ -15,15 +15,18 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from rosbags.typesys.stores.ros2_jazzy import std_msgs__msg__String as String
 
 from diffpixel_core.bags import BagReader, BagWriter
 from diffpixel_core.checkpoints import Manifest, save_model
 from diffpixel_core.errors import DiffPixelError
 from diffpixel_core.geometry import NYU_CAMERA
+from diffpixel_core.labels import UNLABELLED
 from diffpixel_core.models import build_model
 from diffpixel_core.rgbd_bags import (
     COLOUR_TOPIC,
     DEPTH_TOPIC,
+    TRUTH_TOPIC,
     RgbdSample,
     RgbdTopics,
     write_rgbd_bag,
@@ -34,9 +37,12 @@ from diffpixel_ros.demo_result import (
     LABELS,
     SEMANTIC,
     DemoResult,
+    Findings,
+    ResultError,
     Run,
     account,
     count_drops,
+    examine,
     latencies_ms,
 )
 from diffpixel_ros.node_process import NodeError, private_domain
@@ -181,6 +187,49 @@ def a_run(*, frames: int, out: int, **counters: int) -> Run:
     values = {'colour_in': frames, 'depth_in': frames, 'pairs': frames, 'frames_out': out}
     return Run(TOPICS, sent, received, {k.replace('__', '.'): str(v)
                                         for k, v in (values | counters).items()}, 0, 0, 0.1)
+
+
+def examined(folder: Path, truth: dict[int, np.ndarray], encoding: str = 'mono8') -> Findings:
+    """Return what is found in four outputs that say 'wall' everywhere."""
+    run, wall = a_run(frames=4, out=4), np.zeros(SIZE, np.uint8)
+    with BagWriter(folder / 'in.mcap') as bag:
+        for i in range(4):
+            stamp = run.received[i].stamp_ns
+            bag.add_image(COLOUR_TOPIC, np.zeros((*SIZE, 3), np.uint8), 'rgb8', stamp, 'camera')
+            bag.add_image(DEPTH_TOPIC, np.ones(SIZE, np.uint16), '16UC1', stamp, 'camera')
+            if i in truth:
+                bag.add_image(TRUTH_TOPIC, truth[i], encoding, stamp, 'camera')
+    with BagWriter(folder / 'out.mcap') as bag:
+        bag.add(LABELS, String('{"label_space": "nyu40"}'), 0, latched=True)
+        for message in run.received:
+            for topic in (SEMANTIC, CONFIDENCE):
+                bag.add_image(topic, wall, 'mono8', message.stamp_ns, 'camera')
+    with BagReader(folder / 'in.mcap') as reader:
+        return examine(reader, folder / 'out.mcap',
+                       replace(run, topics=TOPICS._replace(truth=TRUTH_TOPIC)), pictures=4)
+
+
+def test_truth_of_some_frames_scores_these_by_stamp(tmp_path: Path) -> None:
+    right, half = np.zeros(SIZE, np.uint8), np.zeros(SIZE, np.uint8)
+    half[:, SIZE[1] // 2:], right[0] = 1, UNLABELLED
+    found = examined(tmp_path, {1: right, 3: half})
+    assert found.scored == 2
+    assert found.score is not None
+    wall = right.size - SIZE[1] + right.size // 2
+    assert found.score.pixel_accuracy == pytest.approx(wall / (wall + right.size // 2))
+    assert all(check.passed for check in found.checks), found.checks
+    assert [picture.truth is not None for picture in found.pictures] == [False, True, False, True]
+
+
+def test_truth_of_another_size_fails_a_check_and_is_left_out(tmp_path: Path) -> None:
+    found = examined(tmp_path, {0: np.zeros((4, 6), np.uint8)})
+    assert [check.detail for check in found.checks if not check.passed] == ['0 of 1 that have one']
+    assert [picture.truth for picture in found.pictures] == [None] * 4
+
+
+def test_truth_that_is_not_mono8_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ResultError, match='/ground_truth/semantic is 16UC1'):
+        examined(tmp_path, {0: np.zeros(SIZE, np.uint16)}, '16UC1')
 
 
 def test_latency_counts_from_the_later_image_of_the_pair() -> None:

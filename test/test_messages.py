@@ -59,7 +59,8 @@ def test_colour_is_read_as_its_encoding_says(encoding: str, padding: int,
                 assert image[v, u, channel] == rows[v][u * len(order) + place]
 
 
-@pytest.mark.parametrize(('encoding', 'luma_first'), [('yuv422', False), ('yuv422_yuy2', True)])
+@pytest.mark.parametrize(('encoding', 'luma_first'), [
+    ('yuv422', False), ('yuv422_yuy2', True), ('uyvy', False), ('yuyv', True)])
 def test_yuv_comes_back_as_the_colours_that_went_in(encoding: str, luma_first: bool) -> None:
     colours = [(200, 30, 40), (20, 180, 60), (90, 90, 200)]
     rows = []

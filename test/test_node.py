@@ -22,6 +22,8 @@ from diffpixel_core.models import build_model  # noqa: E402
 from diffpixel_ros.diagnostics import PAIR_CAUSES  # noqa: E402
 from ros_harness import Client, NodeProcess, camera_pair, running_node  # noqa: E402
 
+LAUNCH_WAITS_S = 5  # after that a launch file's SIGINT is followed by SIGTERM, then SIGKILL
+
 
 @pytest.fixture(scope='module')
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -240,7 +242,7 @@ def test_node_mends_a_wrong_model_and_ends_on_sigint(model: Path, tmp_path: Path
         assert client.change_state('activate')
         code, seconds = node.end(signal.SIGINT)
         assert code == 0
-        assert seconds < 3
+        assert seconds < LAUNCH_WAITS_S
         assert 'Traceback' not in node.text
 
 
@@ -248,19 +250,19 @@ def test_autostarted_node_finds_a_model_that_was_copied_late_and_ends_on_sigterm
         model: Path, tmp_path: Path) -> None:
     late = tmp_path / 'late'
     with running_node(tmp_path, model_path=late, autostart='true') as (node, client):
-        assert client.wait(lambda: 'configure failed' in node.text, 20.0), node.text
+        assert client.wait(lambda: 'configure failed' in node.text, 60.0), node.text
         shutil.copytree(model, late)
         assert client.change_state('configure'), node.text
         assert client.change_state('activate')
         code, seconds = node.end(signal.SIGTERM)
         assert code == 0
-        assert seconds < 3
+        assert seconds < LAUNCH_WAITS_S
         assert 'Traceback' not in node.text
 
 
 def test_autostarted_node_becomes_active_by_itself(model: Path, tmp_path: Path) -> None:
     with running_node(tmp_path, model_path=model, autostart='true') as (node, client):
-        assert client.wait(lambda: 'now active' in node.text, 30.0), node.text
+        assert client.wait(lambda: 'now active' in node.text, 60.0), node.text
         assert client.state == 'active'
 
 
@@ -274,10 +276,10 @@ def test_misspelt_parameter_stops_configure_and_names_the_right_one(
 
 def test_interrupt_while_the_model_loads_ends_the_node(model: Path, tmp_path: Path) -> None:
     with running_node(tmp_path, model_path=model, autostart='true') as (node, client):
-        assert client.wait(lambda: client.node.count_publishers('/diagnostics') > 0, 20.0)
+        assert client.wait(lambda: client.node.count_publishers('/diagnostics') > 0, 60.0)
         code, seconds = node.end(signal.SIGINT)
     assert code == 0
-    assert seconds < 3
+    assert seconds < LAUNCH_WAITS_S
     assert 'Traceback' not in node.text
 
 
@@ -285,7 +287,7 @@ def test_clock_set_back_starts_pairing_anew(model: Path, tmp_path: Path) -> None
     with running_node(tmp_path, model_path=model, use_sim_time='true', autostart='true',
                       diagnostics_period=0.2) as (node, client):
         clock = client.node.create_publisher(Clock, '/clock', 10)
-        assert client.wait(lambda: 'now active' in node.text, 30.0), node.text
+        assert client.wait(lambda: 'now active' in node.text, 60.0), node.text
         assert client.wait(lambda: clock.get_subscription_count() > 0)
         client.listen('/semantic')
         assert client.connected()
@@ -295,7 +297,7 @@ def test_clock_set_back_starts_pairing_anew(model: Path, tmp_path: Path) -> None
             message = Clock()
             message.clock.sec = second
             clock.publish(message)
-            client.wait(lambda: False, 0.2)  # /clock keeps the last message only
+            client.wait(lambda: False, 0.5)  # /clock keeps the last message only
         counts = client.counts(lambda d: d['resets'] != '0')
         assert (counts['resets'], counts['waiting'], counts['drops.reset']) == ('1', '0', '1')
         assert client.answers(*camera_pair(50.0)) is not None

@@ -70,3 +70,9 @@ def test_absent_engines_and_devices_are_refused() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(EngineError, match='no CUDA device'):
             load_segmenter('anything', device='cuda')
+
+
+@pytest.mark.gpu
+def test_a_gpu_that_is_not_there_is_refused() -> None:
+    with pytest.raises(EngineError, match='CUDA devices, counted from cuda:0'):
+        load_segmenter('anything', device=f'cuda:{torch.cuda.device_count()}')

@@ -91,6 +91,42 @@ def test_interrupted_run_continues_to_the_bit(frames: Path, tmp_path: Path,
         assert torch.equal(tensor, two.state_dict()[name]), name
 
 
+def test_resumed_run_takes_the_rate_now_asked_for(frames: Path, tmp_path: Path) -> None:
+    first, second = OptimiserConfig(lr=1e-3), OptimiserConfig(lr=1e-5, weight_decay=0.5)
+    train(tiny(frames, tmp_path, steps=2, optimiser=first))
+    train(tiny(frames, tmp_path, steps=4, optimiser=second, resume=True))
+    with (tmp_path / 'metrics.csv').open(newline='') as file:
+        rates = {int(row['step']): float(row['lr']) for row in csv.DictReader(file) if row['lr']}
+    assert rates[2] > 1e-4
+    assert 0 < rates[3] <= 1e-5
+    groups = torch.load(tmp_path / 'last.ckpt', weights_only=True)['optimiser']['param_groups']
+    assert {group['weight_decay'] for group in groups} == {0.0, 0.5}
+
+
+def test_refused_resume_leaves_the_settings_of_the_run(frames: Path, tmp_path: Path) -> None:
+    train(tiny(frames, tmp_path, steps=1))
+    before = (tmp_path / 'config.yaml').read_bytes()
+    with pytest.raises(TrainError, match='seed'):
+        train(tiny(frames, tmp_path, resume=True, seed=7))
+    assert (tmp_path / 'config.yaml').read_bytes() == before
+
+
+def test_models_are_saved_without_git(frames: Path, tmp_path: Path,
+                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('PATH', str(tmp_path / 'nothing'))
+    _, manifest = load_model(train(tiny(frames, tmp_path / 'run', steps=1)))
+    assert manifest.provenance['commit'] == 'unknown'
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize('precision', ['32-true', 'bf16-mixed', '16-mixed'])
+def test_every_precision_trains_and_resumes_on_a_gpu(frames: Path, tmp_path: Path,
+                                                     precision: str) -> None:
+    settings = {'accelerator': 'cuda', 'precision': precision, 'workers': 1}
+    train(tiny(frames, tmp_path, steps=2, **settings))
+    assert load_model(train(tiny(frames, tmp_path, resume=True, **settings)))
+
+
 def test_loader_process_gives_the_same_run(frames: Path, tmp_path: Path) -> None:
     train(tiny(frames, tmp_path / 'here', steps=2))
     train(tiny(frames, tmp_path / 'there', steps=2, workers=1))
@@ -121,10 +157,10 @@ def test_a_run_learns_and_its_model_scores(frames: Path, tmp_path: Path) -> None
 
 
 def test_clock_ends_the_run_and_its_schedule(frames: Path, tmp_path: Path) -> None:
-    train(tiny(frames, tmp_path, steps=100_000, max_minutes=0.02, validate_every=100_000))
+    train(tiny(frames, tmp_path, steps=100_000, max_minutes=0.05, validate_every=100_000))
     with (tmp_path / 'metrics.csv').open(newline='') as file:
         rates = [float(row['lr']) for row in csv.DictReader(file) if row['lr']]
-    assert 1 < len(rates) < 1000
+    assert 1 < len(rates) < 3000
     assert rates[-1] < 0.3 * max(rates)
 
 

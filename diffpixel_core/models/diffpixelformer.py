@@ -14,6 +14,8 @@ Deviations from the paper, all of them:
  2. Eq. (5) prints the query where the text says keys; the tokens themselves are modulated.
  3. The logits inside the ensemble are detached, so that each stream learns from its own loss, and
     its two weights are trained.
+ 4. While training, the head's batch norm sees both streams in one batch (the published code keeps
+    it frozen).
 """
 
 from collections.abc import Mapping

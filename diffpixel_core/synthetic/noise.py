@@ -21,7 +21,7 @@ SENSORS = ('perfect', 'kinect_v1', 'realsense')
 Depth = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
-_NATIVE_FX = 525.0  # pixels; focal length of the 640-wide image all pixel numbers below refer to
+_NATIVE_FX = 525.0  # pixels; focal length of the 640-wide image the Kinect's pixel numbers refer to
 _FAR_M = 20.0  # depth assumed behind holes, where a geometric test needs one
 
 # Share of a surface that returns nothing: glass, glaze, polish and black plastic.
