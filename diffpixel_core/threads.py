@@ -4,7 +4,6 @@
 
 import os
 
-
 # GNU OpenMP counts this many looks at a lock before a waiting thread sleeps: some 50 microseconds.
 _SPINS = 5000
 
