@@ -68,7 +68,7 @@ class Progress:
 
     Attributes:
         step: Steps done.
-        elapsed_s: Seconds spent on them, earlier sessions included.
+        elapsed_s: Seconds spent on them, earlier parts of the run included.
         best_miou: Highest mIoU on held-out frames so far, 0..1.
     """
 

@@ -24,7 +24,7 @@ class TrainingLog:
 
     Args:
         output: Folder of `metrics.csv` and of the TensorBoard events.
-        step: Steps done before; rows of later steps (of an interrupted session) are dropped.
+        step: Steps done before; rows of later steps (of an interrupted run) are dropped.
         total: Steps of the run, for display.
         every: Steps per row.
     """
