@@ -109,6 +109,9 @@ class _Run:
     def __init__(self, config: TrainConfig, train_frames: Frames, held_out: Frames) -> None:
         self.config = config
         self.output = Path(config.output)
+        if config.accelerator == 'cuda' and not torch.cuda.is_available():
+            raise TrainError(f'accelerator is cuda, but torch {torch.__version__} sees no CUDA '
+                             'device; use --accelerator cpu, or install a CUDA build')
         self.fabric = Fabric(accelerator=config.accelerator, devices=1, precision=config.precision)
         self.fabric.launch()
         torch.manual_seed(config.seed)

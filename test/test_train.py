@@ -237,3 +237,9 @@ def test_average_follows_fast_first_then_slowly() -> None:
     torch.nn.init.zeros_(model.weight)
     average.update(model, 100_000)
     assert average.module.state_dict()['weight'].item() == pytest.approx(10 / 11 * 0.99)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='this machine has a GPU')
+def test_a_gpu_that_is_not_there_is_refused_before_training(frames: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainError, match='--accelerator cpu'):
+        train(tiny(frames, tmp_path, accelerator='cuda'))
