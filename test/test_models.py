@@ -2,21 +2,36 @@
 # SPDX-License-Identifier: Apache-2.0
 """The contract every registered network keeps, and what the paper's equations say."""
 
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from diffpixel_core.checkpoints import Manifest, load_model, save_model
 from diffpixel_core.deploy import DeployGraph
 from diffpixel_core.modalities import MODALITIES, normalisation
-from diffpixel_core.models import MODELS, ModelError, Output, build_model
+from diffpixel_core.models import MODELS, ModelError, Output, Variant, build_model
 from diffpixel_core.models.diffpixelformer import Dsim
 from diffpixel_core.models.layers import DropPath
+from diffpixel_core.models.mit import Mit
+from diffpixel_core.models.swin import Swin
 
 CLASSES = 5
-SMALL = ('diffpixelformer_t', 'diffpixelformer_t/baseline')
-PARAMETERS = {'t': 6_637_738, 'b1': 25_289_482, 'b2': 47_013_162, 's': 85_413_210,
-              'b4': 117_072_270, 'm': 157_242_810}
+TINY_MIT = Mit(dims=(16, 32, 40, 64), depths=(1, 1, 2, 1))
+TINY_SWIN = Swin(dim=16, depths=(2, 1, 2, 1), heads=(1, 2, 4, 8), window=3)
+
+
+def tiny(variant: Variant) -> Variant:
+    """Return a variant with the fusion and the kind of backbone of another, but few channels."""
+    return Variant(TINY_MIT if isinstance(variant.backbone, Mit) else TINY_SWIN, variant.fusion)
+
+
+# One tiny network for every pair of backbone and fusion; all registered names share them.
+CONTRACT = {tiny(variant): name for name, variant in reversed(MODELS.items())}
+SMALLEST = [name for name in MODELS
+            if name.startswith(('diffpixelformer_t', 'diffpixelformer_swin_t'))]
 
 
 def pair(batch: int, height: int, width: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -25,10 +40,10 @@ def pair(batch: int, height: int, width: int, seed: int = 0) -> tuple[Tensor, Te
     return rgb, x
 
 
-@pytest.fixture(params=SMALL)
+@pytest.fixture(params=CONTRACT, ids=CONTRACT.values())
 def model(request: pytest.FixtureRequest) -> nn.Module:
     torch.manual_seed(0)
-    return build_model(request.param, classes=CLASSES)
+    return request.param.build(CLASSES)
 
 
 @pytest.mark.parametrize('size', [(64, 96), (67, 45), (32, 32)])
@@ -53,8 +68,9 @@ def test_every_weight_gets_a_gradient(model: nn.Module) -> None:
     out = model.train()(*pair(2, 64, 64))
     weights = torch.randn(out.ensemble.shape, generator=torch.Generator().manual_seed(1))
     sum((part * weights).sum() for part in (out.ensemble, *out.aux)).backward()
-    dead = [name for name, p in model.named_parameters()
-            if p.grad is None or not p.grad.abs().max() > 0]
+    # A bias on all keys of a softmax cancels: its gradient is 0 but for rounding.
+    dead = [name for name, p in model.named_parameters() if not name.endswith('.key.bias')
+            and (p.grad is None or not p.grad.abs().max() > 0)]
     assert dead == []
 
 
@@ -71,13 +87,12 @@ def test_the_deployable_graph_is_the_network_with_its_preprocessing(model: nn.Mo
     torch.testing.assert_close(graph(rgb, depth), model(colour, other).ensemble)
 
 
-@pytest.mark.slow
 def test_two_images_are_learnt_by_heart(model: nn.Module) -> None:
     rgb, x = pair(2, 64, 64)
     truth = torch.randint(0, CLASSES, (2, 2, 2), generator=torch.Generator().manual_seed(3))
     truth = truth.repeat_interleave(8, 1).repeat_interleave(8, 2)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    for _ in range(150):
+    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(60):
         out = model.train()(rgb, x)
         loss = sum(F.cross_entropy(part, truth) for part in (out.ensemble, *out.aux))
         optimiser.zero_grad()
@@ -87,17 +102,25 @@ def test_two_images_are_learnt_by_heart(model: nn.Module) -> None:
     assert (found == truth).float().mean() > 0.95
 
 
-@pytest.mark.parametrize(('size', 'count'), PARAMETERS.items())
-def test_parameter_counts_are_the_papers(size: str, count: int) -> None:
-    with torch.device('meta'):
-        network = build_model(f'diffpixelformer_{size}', classes=40)
-    assert sum(p.numel() for p in network.parameters()) == count
+@pytest.mark.parametrize('name', SMALLEST)
+@torch.no_grad()
+def test_a_saved_model_comes_back_the_same(name: str, tmp_path: Path) -> None:
+    saved = build_model(name, classes=13).eval()
+    loaded, manifest = load_model(save_model(tmp_path, saved, Manifest(name, 'nyu13')))
+    rgb, x = pair(1, 32, 32)
+    assert manifest.model == name
+    assert torch.equal(loaded(rgb, x).ensemble, saved(rgb, x).ensemble)
 
 
-def test_baseline_has_the_parameters_of_table_three() -> None:
-    with torch.device('meta'):
-        network = build_model('diffpixelformer_s/baseline', classes=20)
-    assert sum(p.numel() for p in network.parameters()) == 44_652_118
+def test_every_variant_of_the_paper_has_a_name() -> None:
+    mit, swin = ('t', 'b1', 'b2', 's', 'b4', 'm'), ('swin_t', 'swin_s', 'l', 'l_w7')
+    everywhere = ('', '_released', '/baseline')
+    tables = ('cross_attention', 'window_cross_attention', 'local_cross_attention',
+              'pixel_cross_attention', 'gemini', 'dsim_no_factor', 'dsim_eq8', 'judge_eca',
+              'judge_se', 'judge_gmlp', 'judge_sigmoid')
+    names = {f'diffpixelformer_{size}{suffix}' for size in mit + swin for suffix in everywhere}
+    names |= {f'diffpixelformer_{size}/{row}' for size in mit for row in tables}
+    assert set(MODELS) == names
 
 
 @torch.no_grad()
@@ -108,7 +131,7 @@ def test_dsim_equals_a_loop_over_pixels_written_from_the_paper() -> None:
     for parameter in dsim.parameters():
         parameter.copy_(torch.randn_like(parameter) * 0.5)
     a = torch.randn(2, 1, tokens, dim, dtype=torch.float64)
-    found = dsim(a)
+    found = dsim(a, (1, tokens))
     for m, o in ((0, 1), (1, 0)):
         w_q, w_k, w_v = dsim.qkv.weight[m].chunk(3)
         b_q, b_k, b_v = dsim.qkv.bias[m].chunk(3)
@@ -152,7 +175,3 @@ def test_unknown_model_is_refused_with_the_known_ones() -> None:
         build_model('diffpixelformer_xl', classes=40)
     with pytest.raises(ModelError, match='8-bit'):
         build_model('diffpixelformer_t', classes=256)
-
-
-def test_small_models_are_registered() -> None:
-    assert set(SMALL) <= set(MODELS)

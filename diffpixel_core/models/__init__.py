@@ -2,29 +2,70 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every network by name: `MODELS` is the registry, `build_model` the only door."""
 
-from collections.abc import Callable, Mapping
-from functools import partial
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from torch import nn
 
 from diffpixel_core.errors import DiffPixelError
+from diffpixel_core.models import ablations, released
 from diffpixel_core.models.diffpixelformer import DiffPixelFormer, Dsim, NoFusion, Output
+from diffpixel_core.models.layers import Fusion
+from diffpixel_core.models.mit import MITS, Mit
+from diffpixel_core.models.swin import SWINS, Swin
 
-__all__ = ['MODELS', 'ModelError', 'Output', 'build_model']
+__all__ = ['MODELS', 'ModelError', 'Output', 'Variant', 'build_model']
 
 
 class ModelError(DiffPixelError):
     """A network that does not exist or cannot be built as asked."""
 
 
-_SIZES = {'t': 'mit_b0', 'b1': 'mit_b1', 'b2': 'mit_b2', 's': 'mit_b3', 'b4': 'mit_b4',
-          'm': 'mit_b5'}
-MODELS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType({
-    **{f'diffpixelformer_{size}': partial(DiffPixelFormer, backbone, fusion=Dsim)
-       for size, backbone in _SIZES.items()},
-    **{f'diffpixelformer_{size}/baseline': partial(DiffPixelFormer, backbone, fusion=NoFusion)
-       for size, backbone in _SIZES.items()},
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One row of the registry.
+
+    Attributes:
+        backbone: Numbers of the encoder.
+        fusion: Class of the inter-modal module.
+    """
+
+    backbone: Mit | Swin
+    fusion: Fusion
+
+    def build(self, classes: int, *, drop_path: float = 0.0) -> DiffPixelFormer:
+        """Return a freshly initialised network with this many classes."""
+        return DiffPixelFormer(self.backbone, classes, self.fusion, drop_path=drop_path)
+
+
+_MITS = {'t': 'mit_b0', 'b1': 'mit_b1', 'b2': 'mit_b2', 's': 'mit_b3', 'b4': 'mit_b4',
+         'm': 'mit_b5'}
+_SWINS = {'swin_t': 'swin_t', 'swin_s': 'swin_s', 'l': 'swin_l', 'l_w7': 'swin_l_w7'}
+_ON_MIT: Mapping[str, Fusion] = {
+    '': Dsim,
+    '_released': released.OneKey,                            # what published checkpoints compute
+    '/baseline': NoFusion,                                   # Tables II and III
+    '/cross_attention': ablations.CrossAttention,            # Table III
+    '/window_cross_attention': ablations.WindowCrossAttention,
+    '/local_cross_attention': ablations.LocalCrossAttention,
+    '/pixel_cross_attention': ablations.PixelCrossAttention,  # also row 2 of Table II
+    '/gemini': released.TwoKeys,                             # Table II, row 3
+    '/dsim_no_factor': ablations.DsimNoFactor,               # row 4
+    '/judge_eca': ablations.JudgeEca,                        # Table V
+    '/judge_se': ablations.JudgeSe,
+    '/judge_gmlp': ablations.JudgeGmlp,
+    '/judge_sigmoid': ablations.JudgeSigmoid,
+    '/dsim_eq8': ablations.DsimEq8,                          # eq. (8) taken literally
+}
+_ON_SWIN: Mapping[str, Fusion] = {'': Dsim, '_released': released.TwoKeys, '/baseline': NoFusion}
+
+MODELS: Mapping[str, Variant] = MappingProxyType({
+    **{f'diffpixelformer_{size}{suffix}': Variant(MITS[row], fusion)
+       for size, row in _MITS.items() for suffix, fusion in _ON_MIT.items()},
+    **{f'diffpixelformer_{size}{suffix}': Variant(SWINS[row], fusion)
+       for size, row in _SWINS.items() for suffix, fusion in _ON_SWIN.items()},
 })
 
 
@@ -41,8 +82,22 @@ def build_model(name: str, classes: int, *, drop_path: float = 0.0) -> nn.Module
     Raises:
         ModelError: If the name is unknown or the number of classes impossible.
     """
-    if name not in MODELS:
-        raise ModelError(f'model {name!r} does not exist; choose one of {", ".join(MODELS)}')
     if not 1 <= classes <= 255:
         raise ModelError(f'{classes} classes do not fit into 8-bit labels; use 1 to 255')
-    return MODELS[name](classes=classes, drop_path=drop_path)
+    return find_variant(name).build(classes, drop_path=drop_path)
+
+
+def find_variant(name: str) -> Variant:
+    """Return the registry's row of that name.
+
+    Raises:
+        ModelError: If there is none; near names are suggested.
+    """
+    if name not in MODELS:
+        near = difflib.get_close_matches(name, MODELS, 3, 0.7)
+        known = [row for row in MODELS if '/' not in row and not row.endswith('_released')]
+        raise ModelError(f'model {name!r} does not exist; '
+                         + (f'did you mean {" or ".join(near)}?' if near else
+                            f'choose one of {", ".join(known)}')
+                         + ' (`diffpixel info` lists all)')
+    return MODELS[name]

@@ -18,7 +18,6 @@ Deviations from the paper, all of them:
     it frozen).
 """
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -26,8 +25,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffpixel_core.models.heads import MlpHead
-from diffpixel_core.models.layers import PairLinear, pair_linear
-from diffpixel_core.models.mit import MITS, Fusion, MitEncoder
+from diffpixel_core.models.layers import Fusion, PairLinear, pair_linear
+from diffpixel_core.models.mit import Mit
+from diffpixel_core.models.swin import Swin
 
 HEADS = 8  # of the fusion, in every stage and backbone
 
@@ -62,42 +62,99 @@ class Dsim(nn.Module):
         self.alpha = nn.Parameter(torch.ones(2))
         self.beta = nn.Parameter(torch.ones(2))
 
-    def forward(self, a: Tensor) -> Tensor:
-        """Return `(2, B, N, C)` fused tokens y of intra-modal tokens a `(2, B, N, C)`."""
-        other = a.flip(0)
-        d = self.difference2(F.gelu(self.difference1(a - other))).softmax(-1)        # Eq. 4
-        # f_s([a^m, a^o]): both halves of its first layer in one product, no concatenation.
-        halves = torch.cat(self.similarity1.weight.chunk(2, dim=1))
-        own, others = F.linear(a, halves).chunk(2, dim=-1)
-        hidden = F.gelu(own + others.flip(0) + self.similarity1.bias)
-        s = self.similarity2(hidden).softmax(-1)                                     # Eq. 4
-
-        _, w_k, w_v = self.qkv.weight.chunk(3, dim=1)
-        _, b_k, b_v = self.qkv.bias.chunk(3, dim=1)
-        q, key, value = self.qkv(a).chunk(3, dim=-1)
-        noise_k = pair_linear(self.key_noise[:, None, None], w_k)                    # Eq. 7
-        noise_v = pair_linear(self.value_noise[:, None, None], w_v)                  # Eq. 7
-        keys = (
-            key + noise_k,
-            pair_linear(self.alpha[:, None, None, None] * a * d, w_k, b_k),          # Eq. 5, 7
-            pair_linear(self.beta[:, None, None, None] * a * s, w_k, b_k),           # Eq. 5, 7
-        )
-        scale = (a.shape[-1] // HEADS) ** -0.5
-        p1, p2, p3 = torch.stack([_sum_heads(q * k) * scale for k in keys]).softmax(0)
-        # Values are W_v [n + a, a - o, o] + b_v (eq. 6, 7) and p1 + p2 + p3 = 1, so the weighted
-        # sum needs W_v a and W_v o only.
-        attended = (_spread_heads(1 - p3, a) * value + _spread_heads(p3 - p2, a)
-                    * pair_linear(other, w_v) + _spread_heads(p1, a) * noise_v
-                    + _spread_heads(p3, a) * b_v[:, None, None])
+    def forward(self, a: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return `(2, B, N, C)` fused tokens y of intra-modal tokens a; pixel by pixel."""
+        d = difference(a, self.difference1, self.difference2)                        # Eq. 4
+        s = similarity(a, self.similarity1, self.similarity2).softmax(-1)            # Eq. 4
+        keys = modulate(a, d, s, self.alpha, self.beta)                              # Eq. 5, 7
+        attended = attend(a, a, keys, self.qkv, self.key_noise, self.value_noise)    # Eq. 6-8
         y: Tensor = a + self.out(attended)                                           # Eq. 8
         return y
 
 
-def _sum_heads(x: Tensor) -> Tensor:
+def difference(a: Tensor, first: PairLinear, second: PairLinear) -> Tensor:
+    """Return D `(2, B, N, C)` of eq. (4): softmax over channels of f_d(a^m - a^o).
+
+    Args:
+        a: `(2, B, N, C)` intra-modal tokens.
+        first: First layer of f_d, one per direction.
+        second: Second layer of f_d.
+    """
+    d: Tensor = second(F.gelu(first(a - a.flip(0))))
+    return d.softmax(-1)
+
+
+def similarity(a: Tensor, first: nn.Linear, second: nn.Linear) -> Tensor:
+    """Return f_s([a^m, a^o]) `(2, B, N, C)` of eq. (4), before its softmax.
+
+    Both halves of the first layer are one product over a; nothing is concatenated per token.
+
+    Args:
+        a: `(2, B, N, C)` intra-modal tokens.
+        first: First layer of f_s, 2C channels in; shared by the directions.
+        second: Second layer of f_s.
+    """
+    halves = torch.cat(first.weight.chunk(2, dim=1))
+    own, others = F.linear(a, halves).chunk(2, dim=-1)
+    s: Tensor = second(F.gelu(own + others.flip(0) + first.bias))
+    return s
+
+
+def modulate(a: Tensor, d: Tensor, s: Tensor, alpha: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the second and third key, alpha a D and beta a S, of eq. (5) and (7).
+
+    Args:
+        a: `(2, B, N, C)` intra-modal tokens.
+        d: D, broadcast to `a`.
+        s: S, broadcast to `a`.
+        alpha: `(2,)` factors of the difference.
+        beta: `(2,)` factors of the similarity.
+    """
+    return alpha[:, None, None, None] * a * d, beta[:, None, None, None] * a * s
+
+
+def attend(query: Tensor, own: Tensor, keys: tuple[Tensor, Tensor], qkv: PairLinear,
+           key_noise: Tensor, value_noise: Tensor) -> Tensor:
+    """Return each pixel's attention over its three keys, eq. (6)-(8), before W_O: `(2, B, N, C)`.
+
+    K = [n_K + own, *keys] and V = [n_V + own, own - other, other], with other = own.flip(0).
+
+    Args:
+        query: `(2, B, N, C)` tokens that ask.
+        own: `(2, B, N, C)` tokens that are asked.
+        keys: Second and third key, `(2, B, N, C)` each.
+        qkv: W_q, W_k, W_v, stacked.
+        key_noise: n_K, `(2, C)`.
+        value_noise: n_V, `(2, C)`.
+    """
+    dim = own.shape[-1]
+    w_q, w_own = qkv.weight.split((dim, 2 * dim), dim=1)
+    b_q, b_own = qkv.bias.split((dim, 2 * dim), dim=1)
+    w_k, w_v = w_own.chunk(2, dim=1)
+    b_k, b_v = b_own.chunk(2, dim=1)
+    q = pair_linear(query, w_q, b_q)
+    key, value = pair_linear(own, w_own, b_own).chunk(2, dim=-1)
+    noise_k = pair_linear(key_noise[:, None, None], w_k)                             # Eq. 7
+    noise_v = pair_linear(value_noise[:, None, None], w_v)                           # Eq. 7
+    scale = (dim // HEADS) ** -0.5
+    projected = (key + noise_k, *(pair_linear(k, w_k, b_k) for k in keys))
+    p1, p2, p3 = torch.stack([sum_heads(q * k) * scale for k in projected]).softmax(0)
+    # Values are W_v [n + own, own - other, other] + b_v (eq. 6, 7) and p1 + p2 + p3 = 1, so the
+    # weighted sum needs W_v own and W_v other only.
+    attended: Tensor = (spread_heads(1 - p3, own) * value
+                        + spread_heads(p3 - p2, own) * pair_linear(own.flip(0), w_v)
+                        + spread_heads(p1, own) * noise_v
+                        + spread_heads(p3, own) * b_v[:, None, None])
+    return attended
+
+
+def sum_heads(x: Tensor) -> Tensor:
+    """Return `(..., HEADS)` sums over the channels of each head of x `(..., C)`."""
     return x.reshape(*x.shape[:-1], HEADS, -1).sum(-1)
 
 
-def _spread_heads(p: Tensor, like: Tensor) -> Tensor:
+def spread_heads(p: Tensor, like: Tensor) -> Tensor:
+    """Return p `(..., HEADS)` repeated for every channel of its head: `(..., C)`."""
     return p.repeat_interleave(like.shape[-1] // HEADS, dim=-1)
 
 
@@ -108,7 +165,7 @@ class NoFusion(nn.Module):
         super().__init__()
         del dim
 
-    def forward(self, a: Tensor) -> Tensor:
+    def forward(self, a: Tensor, size: tuple[int, int]) -> Tensor:
         """Return the tokens as they are."""
         return a
 
@@ -117,16 +174,17 @@ class DiffPixelFormer(nn.Module):
     """Two streams through one encoder and one head, and their learned ensemble.
 
     Args:
-        backbone: Key of `mit.MITS`.
+        backbone: The encoder's numbers.
         classes: Number of classes K.
         fusion: Makes the inter-modal module of each block.
         drop_path: Rate of the last block while training.
     """
 
-    def __init__(self, backbone: str, classes: int, fusion: Fusion = Dsim, *,
+    def __init__(self, backbone: Mit | Swin, classes: int, fusion: Fusion = Dsim, *,
                  drop_path: float = 0.0) -> None:
         super().__init__()
-        self.encoder = MitEncoder(MITS[backbone], fusion, drop_path)
+        self.backbone, self.fusion = backbone, fusion
+        self.encoder = backbone.encoder(fusion, drop_path)
         self.head = MlpHead(self.encoder.dims, classes)
         self.alpha = nn.Parameter(torch.ones(2))
         self.apply(_initialise)
@@ -149,73 +207,11 @@ class DiffPixelFormer(nn.Module):
 def _initialise(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight)
-        nn.init.zeros_(module.bias)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
     elif isinstance(module, nn.Conv2d):
         # Standard deviation by the outputs each input reaches; a depthwise input reaches few.
         fan_out = module.weight.shape[0] * module.weight[0, 0].numel() // module.groups
         nn.init.normal_(module.weight, std=(2 / fan_out) ** 0.5)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-
-
-def from_released(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return a state dict of ours made of a published one (MiT backbones).
-
-    Tensors of `state` that `wanted` has no place for are left out; the caller decides whether
-    that is right. `scale_factor_*` was never trained in published files: alpha and beta become 1.
-
-    Args:
-        state: The published state dict, without the "module." prefix.
-        wanted: Our model's state dict: the keys to fill.
-
-    Raises:
-        KeyError: If a tensor that `wanted` needs is missing in `state`.
-
-    Source: names of github.com/gongyan1/DiffPixelFormer at 7f7735f.
-    """
-    return {key: (torch.ones_like(wanted[key]) if key.endswith(('fusion.alpha', 'fusion.beta'))
-                  else _released(state, key)) for key in wanted}
-
-
-_DIRECTIONS = ('0_to_1', '1_to_0')  # updates colour, updates depth
-_SHARED = {
-    'attention.query': 'attn.q.module', 'attention.key_value': 'attn.kv.module',
-    'attention.reduce': 'attn.sr.module', 'project': 'attn.proj.module',
-    'feed_forward.fc1': 'mlp.fc1.module', 'feed_forward.fc2': 'mlp.fc2.module',
-    'feed_forward.depthwise': 'mlp.dwconv.dwconv',
-    'fusion.similarity1': 'attn.relation_judger.0.fc1',
-    'fusion.similarity2': 'attn.relation_judger.0.fc2',
-}
-_OWN = {'norm1': 'norm1.ln_{}', 'norm2': 'norm2.ln_{}', 'attention.reduce_norm': 'attn.norm.ln_{}'}
-_PER_DIRECTION = {
-    'fusion.difference1': 'attn.diff_{}.fc1.{}', 'fusion.difference2': 'attn.diff_{}.fc2.{}',
-    'fusion.qkv': 'attn.cross_attn_{}.in_proj_{}', 'fusion.out': 'attn.cross_attn_{}.out_proj.{}',
-}
-_NOISE = {'fusion.key_noise': 'attn.k_noise.weight', 'fusion.value_noise': 'attn.v_noise.weight'}
-_HEAD = {'fuse': 'linear_fuse.conv', 'norm': 'linear_fuse.bn', 'classify': 'linear_pred'}
-
-
-def _released(state: Mapping[str, Tensor], key: str) -> Tensor:
-    """Return the tensor of a published state dict that belongs under our `key`."""
-    if key == 'alpha':
-        return state['alpha']
-    name, last = key.rpartition('.')[::2]
-    parts = name.split('.')
-    if parts[0] == 'head':
-        level = f'linear_c{int(parts[2]) + 1}.proj' if parts[1] == 'linears' else _HEAD[parts[1]]
-        return state[f'decoder.{level}.{last}']
-    stage = int(parts[2]) + 1
-    if parts[3] != 'blocks':
-        if name.endswith('embed.conv'):
-            return state[f'encoder.patch_embed{stage}.proj.module.{last}']
-        prefix = f'patch_embed{stage}.norm' if parts[3] == 'embed' else f'norm{stage}'
-        return torch.stack([state[f'encoder.{prefix}.ln_{m}.{last}'] for m in (0, 1)])
-    block = f'encoder.block{stage}.{parts[4]}.'
-    inner = '.'.join(parts[5:])
-    if f'{inner}.{last}' in _NOISE:
-        return state[block + _NOISE[f'{inner}.{last}']]
-    if inner in _SHARED:
-        return state[f'{block}{_SHARED[inner]}.{last}']
-    names = ([_OWN[inner].format(m) + f'.{last}' for m in (0, 1)] if inner in _OWN
-             else [_PER_DIRECTION[inner].format(d, last) for d in _DIRECTIONS])
-    return torch.stack([state[block + released] for released in names])

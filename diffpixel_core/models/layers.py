@@ -10,6 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+Fusion = type[nn.Module]
+"""Class of a block's inter-modal module, made from its channels C: `Fusion(dim)`.
+
+It turns intra-modal tokens a `(2, B, N, C)` on a grid `(h, w)`, N = h w, into fused ones of
+the same shape: `module(a, size)`.
+"""
+
 
 class PairNorm(nn.Module):
     """Layer norm over channels with one scale and shift per modality.
@@ -100,3 +107,22 @@ def to_tokens(maps: Tensor) -> Tensor:
     """Return `(2B, C, h, w)` maps as `(2, B, N, C)` tokens."""
     tokens = maps.flatten(2).transpose(1, 2)
     return tokens.reshape(2, -1, *tokens.shape[1:])
+
+
+def partition(grid: Tensor, window: int) -> Tensor:
+    """Return `(B, n, w*w, C)` windows of a `(B, H, W, C)` grid of whole windows."""
+    cut: Tensor = grid.unflatten(2, (-1, window)).unflatten(1, (-1, window))
+    return cut.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+
+
+def unpartition(windows: Tensor, size: tuple[int, int], window: int) -> Tensor:
+    """Return the `(B, H, W, C)` grid of `partition`'s windows."""
+    rows, columns = size[0] // window, size[1] // window
+    cut: Tensor = windows.unflatten(1, (rows, columns)).unflatten(3, (window, window))
+    return cut.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+
+
+def pad_grid(grid: Tensor, multiple: int) -> Tensor:
+    """Return a `(..., H, W, C)` grid with zeros right and below, to multiples of `multiple`."""
+    below, right = -grid.shape[-3] % multiple, -grid.shape[-2] % multiple
+    return F.pad(grid, (0, 0, 0, right, 0, below)) if below or right else grid

@@ -6,7 +6,6 @@ Source: SegFormer, Xie et al., NeurIPS 2021, section 3.1; two modalities with sh
 own layer norms as in DiffPixelFormer, section III-B. Written from those descriptions.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -14,9 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diffpixel_core.models.layers import DropPath, PairNorm, to_maps, to_tokens
-
-Fusion = Callable[[int], nn.Module]
+from diffpixel_core.models.layers import DropPath, Fusion, PairNorm, to_maps, to_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +33,10 @@ class Mit:
     heads: tuple[int, int, int, int] = (1, 2, 5, 8)
     reductions: tuple[int, int, int, int] = (8, 4, 2, 1)
     expansion: int = 4
+
+    def encoder(self, fusion: Fusion, drop_path: float = 0.0) -> 'MitEncoder':
+        """Return a freshly initialised encoder with these numbers."""
+        return MitEncoder(self, fusion, drop_path)
 
 
 MITS = {
@@ -124,7 +125,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         """Return the next `(2, B, N, C)` tokens on the grid `size`."""
         intra = self.attention(self.norm1(x), size)              # Eq. 3
-        x = x + self.drop_path(self.project(self.fusion(intra)))
+        x = x + self.drop_path(self.project(self.fusion(intra, size)))
         out: Tensor = x + self.drop_path(self.feed_forward(self.norm2(x), size))
         return out
 
@@ -151,8 +152,7 @@ class MitEncoder(nn.Module):
 
     Args:
         row: The numbers of the variant.
-        fusion: Makes the inter-modal module of a block from its channels; it maps
-            `(2, B, N, C)` to `(2, B, N, C)`.
+        fusion: Makes the inter-modal module of a block from its channels.
         drop_path: Rate of the last block; it rises linearly from 0.
     """
 
