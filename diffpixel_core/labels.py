@@ -84,9 +84,15 @@ class LabelSpace:
 def load_label_space(name: str) -> LabelSpace:
     """Return a label space by name.
 
+    Besides `LABEL_SPACES` there is `numbered<N>`: N classes without names, for foreign networks
+    that do not say what they predict.
+
     Raises:
         LabelError: If there is none of that name.
     """
+    count = name.removeprefix('numbered')
+    if count != name and count.isdecimal() and 1 <= int(count) <= UNLABELLED:
+        return _numbered(int(count))
     if name not in LABEL_SPACES:
         raise LabelError(f'label space {name!r} is unknown; choose one of '
                          f'{", ".join(LABEL_SPACES)}')
@@ -100,6 +106,27 @@ def load_label_space(name: str) -> LabelSpace:
         groups=tuple(row['group'] for row in classes),
         parents={target: dict(table) for target, table in rows.get('parents', {}).items()},
     )
+
+
+def space_of_size(classes: int) -> str:
+    """Return the name of the label space with this many classes; a numbered one if none is known.
+
+    Raises:
+        LabelError: If labels of 8 bits cannot hold them.
+    """
+    if not 1 <= classes <= UNLABELLED:
+        raise LabelError(f'{classes} classes do not fit into 8-bit labels; use 1 to {UNLABELLED}')
+    known = {len(load_label_space(name)): name for name in LABEL_SPACES}
+    return known.get(classes, f'numbered{classes}')
+
+
+def _numbered(classes: int) -> LabelSpace:
+    # Hues a golden angle apart, so that neighbours differ; three rings of brightness.
+    hsv = [(int(i * 180 * 0.618034) % 180, 150 + 35 * (i % 3), 250 - 45 * (i // 3 % 3))
+           for i in range(classes)]
+    colours = cv2.cvtColor(np.array([hsv], np.uint8), cv2.COLOR_HSV2RGB)[0]
+    return LabelSpace(f'numbered{classes}', tuple(f'class {i}' for i in range(classes)), colours,
+                      ('object',) * classes, {})
 
 
 def mapping(source: LabelSpace, target: LabelSpace) -> npt.NDArray[np.uint8]:

@@ -5,7 +5,14 @@
 import numpy as np
 import pytest
 
-from diffpixel_core.labels import LABEL_SPACES, UNLABELLED, LabelError, load_label_space, mapping
+from diffpixel_core.labels import (
+    LABEL_SPACES,
+    UNLABELLED,
+    LabelError,
+    load_label_space,
+    mapping,
+    space_of_size,
+)
 
 
 @pytest.mark.parametrize(('name', 'count'), [('nyu40', 40), ('nyu13', 13), ('sun37', 37)])
@@ -40,6 +47,22 @@ def test_spaces_without_a_common_class_are_refused() -> None:
     strangers = type(sun)('x', ('alpha',), nyu13.colours[:1], ('object',), {})
     with pytest.raises(LabelError, match="'x'"):
         mapping(strangers, nyu13)
+
+
+def test_numbered_spaces_serve_networks_that_do_not_name_their_classes() -> None:
+    space = load_label_space('numbered20')
+    assert (space.name, len(space), space.names[19]) == ('numbered20', 20, 'class 19')
+    assert len({tuple(colour) for colour in space.colours}) == 20
+    for name in ('numbered0', 'numbered256', 'numbered', 'numbered-1'):
+        with pytest.raises(LabelError):
+            load_label_space(name)
+
+
+def test_a_number_of_classes_means_the_space_that_has_them() -> None:
+    assert [space_of_size(n) for n in (40, 37, 13, 20)] == ['nyu40', 'sun37', 'nyu13',
+                                                            'numbered20']
+    with pytest.raises(LabelError, match='8-bit'):
+        space_of_size(256)
 
 
 @pytest.mark.parametrize('name', LABEL_SPACES)

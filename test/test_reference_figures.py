@@ -2,45 +2,42 @@
 # SPDX-License-Identifier: Apache-2.0
 """The published code's figures, met in float64 through the converter of its names."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
+from diffpixel_core.converters.published import published_weights
 from diffpixel_core.models import build_model
-from diffpixel_core.models.diffpixelformer import from_released
 from goldens import recipe
-
-GOLDENS = Path(__file__).parent / 'goldens'
-
-
-def released_state() -> dict[str, torch.Tensor]:
-    shapes = json.loads((GOLDENS / 'keys_mit_b0.json').read_text())
-    return {key: torch.from_numpy(np.asarray(recipe.weights(key, tuple(shape))))
-            for key, shape in shapes.items()}
+from goldens.published import GOLDENS, inputs, published_state
 
 
-def converted(name: str) -> nn.Module:
+def converted(name: str, state: dict[str, Tensor]) -> nn.Module:
     model = build_model(name, classes=40)
-    model.load_state_dict(from_released(released_state(), model.state_dict()))
+    model.load_state_dict(published_weights(state, model, name='recipe')[0])
     return model.double().eval()
 
 
-def inputs(batch: int) -> list[torch.Tensor]:
-    return [torch.from_numpy(recipe.image(name, batch, 64, 96)).double()
-            for name in ('rgb', 'depth')]
-
-
 @pytest.mark.parametrize(('case', 'name', 'batch'), [
+    ('mit_b0_64x96_B1_default', 'diffpixelformer_t_released', 1),
+    ('mit_b0_64x96_B2_default', 'diffpixelformer_t_released', 2),
+    ('mit_b0_64x96_B1_nonparallel', 'diffpixelformer_t', 1),
     ('mit_b0_64x96_B2_nonparallel', 'diffpixelformer_t', 2),
+    ('mit_b0_64x96_B2_nonparallel', 'diffpixelformer_t/dsim_no_factor', 2),
     ('mit_b0_64x96_B1_baseline', 'diffpixelformer_t/baseline', 1),
+    ('mit_b0_64x96_B2_gemini', 'diffpixelformer_t/gemini', 2),
+    ('mit_b0_64x96_B2_crossattention', 'diffpixelformer_t/cross_attention', 2),
+    ('mit_b0_64x96_B2_crosslocal', 'diffpixelformer_t/local_cross_attention', 2),
+    ('mit_b0_64x96_B2_crossshifted', 'diffpixelformer_t/window_cross_attention', 2),
+    ('swin_tiny_64x96_B1_default', 'diffpixelformer_swin_t_released', 1),
 ])
 def test_published_figures_are_met(case: str, name: str, batch: int) -> None:
+    backbone, variant = case.split('_64x96_')[0], case.rsplit('_', 1)[1]
+    keys = f'keys_{backbone}' + (f'_{variant}' if variant.startswith('cross') else '')
     figures = np.load(GOLDENS / f'{case}.npz')
-    model = converted(name)
+    model = converted(name, published_state(keys))
     with torch.no_grad():
         out = model(*inputs(batch))
         stages = model.encoder(*inputs(batch))
@@ -50,13 +47,46 @@ def test_published_figures_are_met(case: str, name: str, batch: int) -> None:
             found[f'feat_{modality}_stage{s}'] = half
     for key, tensor in found.items():
         assert tuple(tensor.shape) == tuple(figures[f'{key}_shape'])
-        at = tensor.contiguous().numpy().ravel()[figures[f'{key}_idx']]
-        np.testing.assert_allclose(at, figures[f'{key}_f64'], rtol=0, atol=1e-9, err_msg=key)
+        values = tensor.contiguous().numpy().ravel()
+        np.testing.assert_allclose(values[figures[f'{key}_idx']], figures[f'{key}_f64'], rtol=0,
+                                   atol=1e-9, err_msg=key)
+        whole = [values.mean(), values.std(), values.min(), values.max()]
+        np.testing.assert_allclose(whole, figures[f'{key}_stats_f64'], rtol=0, atol=1e-9,
+                                   err_msg=key)
+
+
+def test_published_gradients_are_met() -> None:
+    """Losses, and the gradient of every published tensor, back through the converter."""
+    figures = np.load(GOLDENS / 'grad_mit_b0_64x96_B2_nonparallel.npz')
+    state = {key: tensor.double().requires_grad_('running' not in key)
+             if tensor.is_floating_point() else tensor
+             for key, tensor in published_state().items()}
+    model = build_model('diffpixelformer_t', classes=40).double().eval()
+    tensors, _ = published_weights(state, model, name='recipe')
+    out = torch.func.functional_call(model, tensors, tuple(inputs(2)))
+    truth = torch.from_numpy(recipe.labels(2, 64, 96, 40))
+    losses = [F.cross_entropy(F.interpolate(scores, (64, 96), mode='bilinear'), truth,
+                              ignore_index=255) for scores in (*out.aux, out.ensemble)]
+    np.testing.assert_allclose([loss.item() for loss in losses], figures['losses'], rtol=0,
+                               atol=1e-9)
+    sum(losses).backward()
+    unused = []
+    for key, norm, first in zip(figures['names'], figures['grad_norm'], figures['grad_first'],
+                                strict=True):
+        gradient = state[str(key)].grad
+        if norm == -1:
+            unused.append(str(key))
+            assert gradient is None, key
+        else:
+            assert abs(gradient.norm().item() - norm) < 1e-9, key
+            assert abs(gradient.flatten()[0].item() - first) < 1e-9, key
+    assert len(unused) == 16
+    assert all('scale_factor' in key for key in unused)
 
 
 def test_a_converted_weight_matters() -> None:
     """Change one fusion weight: the figures must change, or the comparison above proves little."""
-    model = converted('diffpixelformer_t')
+    model = converted('diffpixelformer_t', published_state())
     with torch.no_grad():
         before = model(*inputs(1)).ensemble
         model.encoder.stages[0].blocks[0].fusion.difference1.weight[0, 0, 0] += 1e-3
@@ -64,9 +94,17 @@ def test_a_converted_weight_matters() -> None:
     assert (before - after).abs().max() > 1e-9
 
 
-def test_a_missing_released_tensor_is_named() -> None:
-    state = released_state()
-    del state['encoder.block1.0.attn.diff_0_to_1.fc1.weight']
-    wanted = build_model('diffpixelformer_t', classes=40).state_dict()
-    with pytest.raises(KeyError, match='diff_0_to_1'):
-        from_released(state, wanted)
+def test_what_the_converter_drops_as_dead_has_no_influence() -> None:
+    """Other numbers in every dropped row of a published file: the same network comes out."""
+    state = published_state()
+    model = build_model('diffpixelformer_t_released', classes=40)
+    first, report = published_weights(state, model, name='recipe')
+    torch.manual_seed(0)
+    for fate in report.dropped:
+        key, _, rows = fate.tensor.partition('[')
+        start, _, stop = rows.rstrip(']').partition(':')
+        where = slice(int(start), int(stop)) if rows else slice(None)
+        state[key] = state[key].clone()
+        state[key][where] = torch.randn_like(state[key][where])
+    second, _ = published_weights(state, model, name='recipe')
+    assert all(torch.equal(tensor, second[key]) for key, tensor in first.items())

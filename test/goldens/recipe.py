@@ -22,7 +22,7 @@ def weights(key: str, shape: tuple[int, ...]) -> npt.NDArray[np.generic]:
     z = draw.standard_normal(shape)
     if last == 'running_mean':
         scaled = 0.01 * z
-    elif '.k_noise.' in key or '.v_noise.' in key:
+    elif '.k_noise.' in key or '.v_noise.' in key or last == 'relative_position_bias_table':
         scaled = 0.5 * z
     elif len(shape) >= 2:
         scaled = z / math.sqrt(math.prod(shape[1:]))
@@ -37,3 +37,11 @@ def image(modality: str, batch: int, height: int, width: int) -> npt.NDArray[np.
     """Return the `(B, 3, H, W)` float32 input of a modality."""
     draw = np.random.Generator(np.random.PCG64({'rgb': 1000, 'depth': 2000}[modality]))
     return draw.standard_normal((batch, 3, height, width)).astype(np.float32)
+
+
+def labels(batch: int, height: int, width: int, classes: int) -> npt.NDArray[np.int64]:
+    """Return `(B, H, W)` int64 labels, 255 = unlabelled in a tenth of the pixels."""
+    draw = np.random.Generator(np.random.PCG64(3000))
+    truth = draw.integers(0, classes, size=(batch, height, width))
+    truth[draw.random((batch, height, width)) < 0.1] = 255
+    return truth.astype(np.int64)
