@@ -9,10 +9,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 FLOORS = {
-    1: 'errors frame labels modalities depth geometry pairing config threads',
+    1: 'errors frame labels modalities depth geometry pairing config threads paper',
     2: 'models metrics losses transforms',
-    3: 'checkpoints datasets deploy synthetic bags rgbd_bags image_folder',
-    4: 'engines',
+    3: 'checkpoints converters datasets deploy synthetic bags rgbd_bags image_folder',
+    4: 'engines info info_tables',
     5: 'segmenter',
     6: 'train training_log optimise evaluate report',
     7: '__init__ __main__',
