@@ -35,8 +35,8 @@ setup(
     maintainer_email='maintainers@diffpixel.invalid',
     license='Apache-2.0',
     python_requires='>=3.10',
-    packages=['diffpixel_ros', 'diffpixel_core', 'diffpixel_core.models',
-              'diffpixel_core.report', 'diffpixel_core.synthetic'],
+    packages=['diffpixel_ros', 'diffpixel_core', 'diffpixel_core.converters',
+              'diffpixel_core.models', 'diffpixel_core.report', 'diffpixel_core.synthetic'],
     package_data={'diffpixel_core': ['py.typed', 'label_spaces/*.json', 'weights/*/*'],
                   'diffpixel_core.report': ['*.css', '*.js']},
     data_files=data_files,
@@ -47,8 +47,9 @@ setup(
     ],
     extras_require={
         'rooms': ['embreex'],
-        'train': ['jsonargparse[signatures]', 'lightning-fabric', 'tensorboard'],
-        'test': ['pytest'],
+        'train': ['huggingface_hub>=1.0', 'jsonargparse[signatures]', 'lightning-fabric',
+                  'tensorboard'],
+        'test': ['pytest', 'transformers'],  # transformers: an independent MiT and Swin
         'lint': ['mypy', 'ruff', 'types-PyYAML'],
     },
     entry_points={'console_scripts': [

@@ -131,6 +131,29 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument('depth', type=Path)
     predict.add_argument('--depth-unit', choices=DEPTH_UNITS, default='mm')
     predict.add_argument('--output', type=Path, default=Path('out/predict'), metavar='DIR')
+
+    info = add('info', _info, 'List every network: parameters, cost, published accuracy.')
+    info.add_argument('model', nargs='?', help='a network\'s name, a model directory or a shipped '
+                      'name (default: all networks)')
+    info.add_argument('--classes', type=_count, metavar='N',
+                      help='default: 40, or a trained model\'s own')
+    info.add_argument('--size', type=_size, metavar='HxW',
+                      help='default: 480x640, or the size a model was trained at')
+    info.add_argument('--tables', action='store_true',
+                      help='the paper\'s Tables II to V beside ours, misprints explained')
+    info.add_argument('--json', nargs='?', type=Path, const=Path('-'), metavar='FILE',
+                      help='as JSON, to standard output or a file')
+
+    convert = add('convert', _convert, 'Turn a foreign checkpoint into a model directory.')
+    convert.add_argument('file', help='safetensors or torch.save; for segformer and swin also a '
+                         'repository of the Hugging Face Hub')
+    convert.add_argument('--from', dest='kind', required=True,
+                         choices=('diffpixelformer', 'geminifusion', 'segformer', 'swin'),
+                         help='what the file is: a published RGB-D network, or ImageNet weights')
+    convert.add_argument('--model', required=True, metavar='NAME',
+                         help='what it becomes, see `diffpixel info`')
+    convert.add_argument('--classes', type=_count, required=True, metavar='N')
+    convert.add_argument('--output', type=Path, required=True, metavar='DIR')
     return parser
 
 
@@ -240,10 +263,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     figures = json.dumps(evaluate_model(options.model, data), indent=2)
     print(figures)
     if options.json is not None:
-        try:
-            options.json.write_text(figures + '\n')
-        except OSError as error:
-            raise UsageError(f'cannot write {options.json}: {error.strerror}') from error
+        _write_text(options.json, figures + '\n')
 
 
 def _predict(options: argparse.Namespace) -> None:
@@ -263,6 +283,45 @@ def _predict(options: argparse.Namespace) -> None:
         if not cv2.imwrite(str(file), image):
             raise UsageError(f'cannot write {file}; choose another --output')
         print(file)
+
+
+def _info(options: argparse.Namespace) -> None:
+    from diffpixel_core.info import find_info, info_json
+    tables_only = options.tables and options.model is None and options.json is None
+    info = None if tables_only else find_info(options.model, classes=options.classes,
+                                              size=options.size)
+    if options.json is not None and info is not None:
+        text = json.dumps(info_json(info, tables=options.tables), indent=2)
+        if options.json == Path('-'):
+            print(text)
+        else:
+            _write_text(options.json, text + '\n')
+        return
+
+    from rich.console import Console
+
+    from diffpixel_core.info_tables import model_card, models_table, paper_tables
+    console = Console()
+    if info is not None:
+        console.print(models_table(info.rows) if options.model is None else model_card(info))
+    if options.tables:
+        console.print(paper_tables())
+
+
+def _convert(options: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from diffpixel_core.converters.conversion import conversion_text, convert_file
+    conversion = convert_file(options.file, options.kind, model=options.model,
+                              classes=options.classes, output=options.output)
+    Console().print(conversion_text(conversion))
+
+
+def _write_text(file: Path, text: str) -> None:
+    try:
+        file.write_text(text)
+    except OSError as error:
+        raise UsageError(f'cannot write {file}: {error.strerror}') from error
 
 
 def _make_folder(folder: Path) -> None:
@@ -290,6 +349,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         format='%(levelname)s %(name)s: %(message)s', stream=sys.stderr)
     if not options.verbose:
         logging.getLogger('rosbags').setLevel(logging.WARNING)
+        logging.getLogger('huggingface_hub').setLevel(logging.ERROR)  # each retry is two lines
     try:
         options.run(options)
     except DiffPixelError as error:

@@ -151,6 +151,7 @@ class TrainConfig:
     save_every: int = 250                   # steps between resumable checkpoints
     resume: bool = False                    # continue from <output>/last.ckpt
     init_from: str | None = None            # model directory whose weights to start from
+    backbone_weights: str | None = None     # ImageNet weights: a file or a Hub repository
     data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
@@ -178,6 +179,9 @@ class TrainConfig:
         if self.resume and self.init_from is not None:
             raise ConfigError('resume and init_from contradict: a resumed run has its weights; '
                               'leave one of them out')
+        if self.init_from is not None and self.backbone_weights is not None:
+            raise ConfigError('init_from and backbone_weights contradict: each says which weights '
+                              'to start from; leave one of them out')
 
 
 def _require(condition: bool, key: str, value: str, choices: Sequence[str]) -> None:
@@ -240,6 +244,7 @@ def _load(kind: type[Any], rows: dict[str, Any], name: str, overrides: Sequence[
         if not word.startswith('--'):
             raise ConfigError(f'{word!r} is no setting; write --key value')
         key, equals, value = word[2:].partition('=')
+        key = key.replace('-', '_')
         _require_known(key, known, 'the command line')
         if not equals:
             try:

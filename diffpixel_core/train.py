@@ -27,6 +27,7 @@ from torch import Tensor
 
 from diffpixel_core.checkpoints import Manifest, load_model, require_same_tensors, save_model
 from diffpixel_core.config import TrainConfig
+from diffpixel_core.converters.backbone import load_backbone
 from diffpixel_core.datasets import (
     Batch,
     Frames,
@@ -121,6 +122,8 @@ class _Run:
             start, _ = load_model(config.init_from)
             require_same_tensors(start.state_dict(), network.state_dict(), name=config.init_from)
             network.load_state_dict(start.state_dict())
+        if config.backbone_weights is not None and not config.resume:
+            logger.info('%s', load_backbone(network, config.backbone_weights).summary())
         network = self.fabric.to_device(network)
         self.network = network
         self.average = AveragedModel(network, config.optimiser.ema)

@@ -164,3 +164,30 @@ def test_both_names_of_the_command_are_one(tmp_path: Path) -> None:
     assert out.startswith('usage: diffpixel ')
     for command in ('demo', 'synth', 'bag', 'train', 'evaluate', 'predict'):
         assert f'\n    {command} ' in out
+
+
+def test_info_goes_to_the_screen_to_json_and_to_a_file(tmp_path: Path,
+                                                       capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(['info', 'rooms_t']) == 0
+    assert '6,637,738' in capsys.readouterr().out
+    assert main(['info', 'diffpixelformer_t', '--classes', '20', '--json']) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row['parameters'] for row in found['models']] == [6_632_598]
+    assert main(['info', 'diffpixelformer_t', '--size', '530x730', '--json',
+                 str(tmp_path / 'x.json')]) == 0
+    assert json.loads((tmp_path / 'x.json').read_text())['models'][0]['size'] == [530, 730]
+    assert capsys.readouterr().out == ''
+
+
+@pytest.mark.parametrize(('arguments', 'words'), [
+    (('info', 'diffpixelformer_x'), 'did you mean'),
+    (('info', 'rooms_t', '--classes', '13'), 'leave --classes out'),
+    (('info', '--size', '8x8'), '32x32'),
+    (('convert', 'nowhere.pth', '--from', 'diffpixelformer', '--model', 'diffpixelformer_t',
+      '--classes', '40', '--output', 'x'), 'no file at'),
+    (('convert', 'nowhere.pth', '--from', 'keras', '--model', 'diffpixelformer_t', '--classes',
+      '40', '--output', 'x'), 'segformer'),
+])
+def test_mistakes_about_networks_are_named(arguments: tuple[str, ...], words: str,
+                                           capsys: pytest.CaptureFixture[str]) -> None:
+    assert words in mistake(capsys, *arguments)
