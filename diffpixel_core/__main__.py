@@ -116,6 +116,9 @@ def _parser() -> argparse.ArgumentParser:
 
     train = add('train', _train, 'Train a network from a YAML recipe.')
     train.add_argument('--config', type=Path, required=True, metavar='YAML')
+    train.add_argument('--backbone-weights', '--backbone_weights', metavar='SOURCE',
+                       help='ImageNet weights to start from: a file, or a repository of the '
+                       'Hugging Face Hub such as nvidia/mit-b0')
     train.add_argument('overrides', nargs=argparse.REMAINDER, metavar='--any.key value',
                        help='settings that override the recipe')
 
@@ -249,6 +252,8 @@ def _bag(options: argparse.Namespace) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     from diffpixel_core.config import load_config
+    if options.backbone_weights is not None:
+        options.overrides += ['--backbone_weights', options.backbone_weights]
     config = load_config(options.config, options.overrides)
     let_waiting_threads_sleep()
     from diffpixel_core.train import train

@@ -5,6 +5,7 @@
 import csv
 import dataclasses
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Literal
@@ -13,10 +14,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from diffpixel_core.checkpoints import load_model
 from diffpixel_core.config import (
     AugmentConfig,
+    ConfigError,
     DataConfig,
     LossConfig,
     OptimiserConfig,
@@ -243,3 +246,28 @@ def test_average_follows_fast_first_then_slowly() -> None:
 def test_a_gpu_that_is_not_there_is_refused_before_training(frames: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainError, match='--accelerator cpu'):
         train(tiny(frames, tmp_path, accelerator='cuda'))
+
+
+def test_a_run_starts_from_imagenet_weights_and_resumes_without_them(frames: Path,
+                                                                     tmp_path: Path) -> None:
+    """The command line's flag, a file as Hugging Face writes it, and a rate that changes nothing."""
+    transformers = pytest.importorskip('transformers')
+    source = transformers.SegformerModel(transformers.SegformerConfig())
+    source.save_pretrained(tmp_path / 'mit_b0')
+    recipe = tmp_path / 'recipe.yaml'
+    config = tiny(frames, tmp_path / 'run', backbone_weights=str(tmp_path / 'mit_b0'),
+                  optimiser=OptimiserConfig(lr=1e-12, ema=0.0))
+    recipe.write_text(yaml.safe_dump(dataclasses.asdict(config) | {'backbone_weights': None}))
+    flags = ['--backbone-weights', str(tmp_path / 'mit_b0'), '--steps', '2']
+    network, manifest = load_model(train(load_config(recipe, flags)))
+    expected = source.state_dict()['stages.2.blocks.1.mlp.fc1.weight']
+    found = network.encoder.stages[2].blocks[1].feed_forward.fc1.weight
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+    assert manifest.provenance['config']['backbone_weights'] == str(tmp_path / 'mit_b0')
+    shutil.rmtree(tmp_path / 'mit_b0')
+    train(load_config(recipe, [*flags[:-1], '4', '--resume', 'true']))
+
+
+def test_two_sources_of_weights_contradict(frames: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match='init_from and backbone_weights'):
+        tiny(frames, tmp_path, init_from='a', backbone_weights='b')

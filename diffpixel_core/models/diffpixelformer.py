@@ -47,6 +47,8 @@ class Output(NamedTuple):
 class Dsim(nn.Module):
     """Differential-shared inter-modal module, eq. (4)-(8): attention over one pixel's three keys.
 
+    Keys and values are m's own and the tokens are what is modulated: deviations 1 and 2 above.
+
     Args:
         dim: Channels C, a multiple of 8.
     """

@@ -11,10 +11,9 @@ Source: github.com/gongyan1/DiffPixelFormer at 7f7735f, examined by running it u
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diffpixel_core.models.diffpixelformer import HEADS, spread_heads, sum_heads
+from diffpixel_core.models.diffpixelformer import HEADS, similarity, spread_heads, sum_heads
 from diffpixel_core.models.layers import PairLinear, pair_linear
 
 
@@ -56,8 +55,7 @@ class TwoKeys(nn.Module):
     def forward(self, a: Tensor, size: tuple[int, int]) -> Tensor:
         """Return `(2, B, N, C)` fused tokens y of intra-modal tokens a; pixel by pixel."""
         other = a.flip(0)
-        hidden = F.gelu(self.similarity1(torch.cat((a, other), dim=-1)))
-        s = self.similarity2(hidden).softmax(-1)
+        s = similarity(a, self.similarity1, self.similarity2).softmax(-1)
         _, w_k, w_v = self.qkv.weight.chunk(3, dim=1)
         _, b_k, b_v = self.qkv.bias.chunk(3, dim=1)
         q, key, value = self.qkv(a).chunk(3, dim=-1)
