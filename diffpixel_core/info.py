@@ -43,7 +43,7 @@ FIELDS: Mapping[str, str] = {
     'gmac_published': 'of the published code for the same network',
     'gmac_training': 'the same, batch norm in training mode, as the paper prints',
     'gmac_executed': 'of our network as it runs: each level of the decoder fused, then enlarged',
-    'published': 'per cent, as printed; measured_with names the network they are probably of',
+    'published': 'per cent, as printed; measured_with: the network they are probably of',
 }
 
 

@@ -81,7 +81,9 @@ def model_card(info: Info) -> RenderableType:
                       f'pixel accuracy {figures.pixel_accuracy:.2f} %, '
                       f'mean accuracy {figures.mean_accuracy:.2f} %')
     if accuracy and paper.measured_with(row.name) != row.name:
-        table.add_row('', f'probably measured with {paper.measured_with(row.name)}')
+        table.add_row('', f'probably measured with {paper.measured_with(row.name)}'
+                      if paper.measured_with(row.name) else 'unclear what was measured: in the '
+                      'published code this part has no influence')
     if info.trained is not None:
         for name in ('metrics', 'provenance'):
             for i, (key, value) in enumerate(info.trained[name].items()):

@@ -33,7 +33,7 @@ def parameter_groups(model: nn.Module, settings: OptimiserConfig) -> list[dict[s
 
 def _decays(name: str) -> bool:
     module, _, last = name.rpartition('.')
-    return last == 'weight' and 'norm' not in module.rpartition('.')[2]
+    return last.endswith('weight') and 'norm' not in module.rpartition('.')[2]
 
 
 def lr_factor(progress: float, settings: OptimiserConfig) -> float:

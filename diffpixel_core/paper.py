@@ -227,7 +227,16 @@ def published_accuracy(model: str) -> Mapping[str, Accuracy]:
     return {}
 
 
-def measured_with(model: str) -> str:
-    """Return our name for the network that was probably measured where `model` is printed."""
+_UNCLEAR = tuple(f'{_S}/{name}' for name in (
+    'gemini', 'dsim_no_factor', 'judge_eca', 'judge_se', 'judge_gmlp', 'judge_sigmoid'))
+
+
+def measured_with(model: str) -> str | None:
+    """Return our name for the network that was probably measured where `model` is printed.
+
+    None where the published code, in which these parts have no influence, leaves it unclear.
+    """
+    if model in _UNCLEAR:
+        return None
     return next((row.counted for table in TABLES.values() for row in table.rows
                  if row.model == model), model)

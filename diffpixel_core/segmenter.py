@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Segmenter: a Frame goes in, labels and confidence come out. The only thing outsiders call."""
 
+import logging
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,8 @@ from diffpixel_core.threads import let_waiting_threads_sleep
 if TYPE_CHECKING:
     from diffpixel_core.checkpoints import Manifest
     from diffpixel_core.engines import TorchEngine
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,4 +99,7 @@ def load_segmenter(path: str | Path, engine: str = 'auto', *, device: str = 'aut
     let_waiting_threads_sleep()
     from diffpixel_core.engines import load_engine  # torch is imported here, not before
 
-    return Segmenter(load_engine(path, engine, device=device))
+    loaded = load_engine(path, engine, device=device)
+    for note in loaded.manifest.provenance.get('notes', ()):  # of a conversion
+        logger.warning('%s: %s', path, note)
+    return Segmenter(loaded)

@@ -27,6 +27,7 @@ from diffpixel_core.converters.tensors import (
     convert,
 )
 from diffpixel_core.models import MODELS, build_model
+from diffpixel_core.segmenter import load_segmenter
 from goldens.published import GOLDENS, inputs, published_state
 
 
@@ -113,6 +114,52 @@ def test_a_wrong_checkpoint_is_refused_with_all_that_is_wrong() -> None:
                       f'unexpected: {first}query.weight', f'missing: {first}v_noise.weight',
                       'decoder.linear_pred.weight is (37, 256, 1, 1), should be (40, 256, 1, 1)'):
             assert words in str(refusal.value)
+
+
+def test_what_the_closed_form_drops_must_be_there_and_nothing_else() -> None:
+    """A file of GeminiFusion, whose keys are alive, is no one-key checkpoint."""
+    model = build_model('diffpixelformer_t_released', classes=40)
+    with pytest.raises(ConvertError, match=r'missing: .*diff_0_to_1\.fc1\.weight'):
+        published_weights(gemini_state(), model, name='gemini.pth')
+    state = published_state()
+    state['encoder.block1.9.attn.k_noise.weight'] = torch.zeros(2, 32)     # no such block
+    state['encoder.block1.0.attn.k_noise.weight'] = torch.zeros(9, 9)
+    state['decoder.k_noise.weight'] = torch.zeros(2, 32)
+    with pytest.raises(ConvertError) as refusal:
+        published_weights(state, model, name='odd.pth')
+    for words in ('unexpected: encoder.block1.9.attn.k_noise.weight',
+                  'unexpected: decoder.k_noise.weight', 'is (9, 9), should be (2, 32)'):
+        assert words in str(refusal.value)
+
+
+def test_numbers_that_are_not_finite_are_refused() -> None:
+    state = published_state()
+    state['encoder.norm1.ln_0.bias'][3] = float('nan')
+    with pytest.raises(ConvertError, match=r'encoder\.norm1\.ln_0\.bias holds NaN'):
+        published_weights(state, build_model('diffpixelformer_t', classes=40), name='x')
+
+
+@pytest.mark.parametrize(('model', 'kind', 'noted'), [
+    ('diffpixelformer_t_released', 'diffpixelformer', False),
+    ('diffpixelformer_t/gemini', 'diffpixelformer', True),
+    ('diffpixelformer_t/gemini', 'geminifusion', True),
+    ('diffpixelformer_t/dsim_no_factor', 'diffpixelformer', True),
+])
+def test_what_was_trained_with_one_key_says_so_in_other_variants(
+        published: Path, tmp_path: Path, model: str, kind: str, noted: bool,
+        caplog: pytest.LogCaptureFixture) -> None:
+    conversion = convert_file(str(published), kind, model=model, classes=40, output=tmp_path)
+    assert any('one key' in note for note in conversion.notes) == noted
+    load_segmenter(tmp_path)
+    assert ('one key' in caplog.text) == noted, 'the one who runs it is told, too'
+
+
+def test_averaged_weights_that_are_left_out_are_named(tmp_path: Path) -> None:
+    state = published_state()
+    torch.save({'state_dict': state, 'state_dict_ema': state}, tmp_path / 'x.pth')
+    notes = convert_file(str(tmp_path / 'x.pth'), 'diffpixelformer', classes=40,
+                         model='diffpixelformer_t_released', output=tmp_path / 'm').notes
+    assert any('state_dict_ema, which is left out' in note for note in notes)
 
 
 @pytest.mark.parametrize(('keys', 'model', 'words'), [
@@ -216,6 +263,9 @@ def test_a_file_without_tensors_says_what_it_holds(tmp_path: Path) -> None:
     torch.save({'epoch': 3, 'lr': 0.1}, tmp_path / 'x.pth')
     with pytest.raises(ConvertError, match='epoch, lr'):
         read_tensors(tmp_path / 'x.pth')
+    torch.save({'a': torch.ones(1), 7: torch.ones(1)}, tmp_path / 'z.pth')
+    with pytest.raises(ConvertError, match='not named by text, such as 7'):
+        read_tensors(tmp_path / 'z.pth')
     torch.save(torch.ones(3), tmp_path / 'y.pth')
     with pytest.raises(ConvertError, match='Tensor'):
         read_tensors(tmp_path / 'y.pth')

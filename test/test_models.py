@@ -87,6 +87,13 @@ def test_the_deployable_graph_is_the_network_with_its_preprocessing(model: nn.Mo
     torch.testing.assert_close(graph(rgb, depth), model(colour, other).ensemble)
 
 
+@torch.no_grad()
+def test_the_network_exports_to_one_graph(model: nn.Module) -> None:
+    images = pair(1, 64, 96)
+    graph = torch.export.export(model.eval(), images).module()
+    torch.testing.assert_close(graph(*images).ensemble, model(*images).ensemble)
+
+
 def test_two_images_are_learnt_by_heart(model: nn.Module) -> None:
     rgb, x = pair(2, 64, 64)
     truth = torch.randint(0, CLASSES, (2, 2, 2), generator=torch.Generator().manual_seed(3))
@@ -168,6 +175,22 @@ def test_drop_path_skips_whole_samples_of_one_modality_and_keeps_the_mean() -> N
     assert abs(kept.float().mean() - 0.75) < 0.02
     assert abs(dropped.mean() - 1) < 0.03
     assert (kept[0] != kept[1]).any()
+
+
+@pytest.mark.parametrize('row', [Mit(dims=(8, 8, 16, 16), heads=(1, 1, 2, 2), depths=(1, 2, 3, 1)),
+                                 Swin(dim=8, heads=(1, 1, 2, 2), depths=(1, 2, 3, 1), window=3)])
+def test_drop_path_rises_linearly_over_all_blocks(row: Mit | Swin) -> None:
+    network = Variant(row, Dsim).build(CLASSES, drop_path=0.3)
+    rates = [module.rate for module in network.modules() if isinstance(module, DropPath)]
+    assert rates == pytest.approx(torch.linspace(0, 0.3, 7).tolist())
+
+
+def test_a_fresh_fusion_hardly_disturbs_what_a_backbone_has_learnt() -> None:
+    torch.manual_seed(0)
+    dsim, a = Dsim(64), torch.randn(2, 1, 50, 64)
+    assert 0 < (dsim(a, (5, 10)) - a).norm() / a.norm() < 0.3
+    assert dsim.value_noise.std().item() == pytest.approx(1, abs=0.2)
+    assert dsim.key_noise.std().item() == pytest.approx(1, abs=0.2)
 
 
 def test_unknown_model_is_refused_with_the_known_ones() -> None:

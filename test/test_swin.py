@@ -108,7 +108,7 @@ def test_merging_takes_two_by_two_tokens_column_by_column() -> None:
 @pytest.mark.parametrize('size', [(67, 45), (64, 96), (33, 32), (4, 5)])
 @torch.no_grad()
 def test_any_size_equals_the_same_image_with_black_right_and_below(size: tuple[int, int]) -> None:
-    """Both modalities are padded alike, at the patches as well as before merging."""
+    """Both modalities are padded alike to whole patches."""
     model = randomised(DiffPixelFormer(TINY, 3, TwoKeys))
     rgb, x = torch.randn(2, 1, 3, *size, dtype=torch.float64)
     padded = [F.pad(image, (0, -size[1] % 4, 0, -size[0] % 4)) for image in (rgb, x)]

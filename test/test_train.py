@@ -218,16 +218,19 @@ def test_learning_rate_leaves_warm_up_and_reaches_the_end() -> None:
         assert trace[-1] == pytest.approx(0, abs=1e-9)
 
 
-def test_only_matrices_and_kernels_decay() -> None:
-    model = build_model('diffpixelformer_t', classes=3)
+@pytest.mark.parametrize('name', ['diffpixelformer_t', 'diffpixelformer_swin_t',
+                                  'diffpixelformer_t/judge_gmlp', 'diffpixelformer_t/judge_eca'])
+def test_only_matrices_and_kernels_decay(name: str) -> None:
+    with torch.device('meta'):
+        model = build_model(name, classes=3)
     groups = parameter_groups(model, OptimiserConfig(weight_decay=0.1, head_lr_factor=10))
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     assert sum(len(group['params']) for group in groups) == len(names)
     for group in groups:
-        for name in (names[id(parameter)] for parameter in group['params']):
-            free = any(word in name for word in ('norm', 'bias', 'noise', 'alpha', 'beta'))
-            assert group['weight_decay'] == (0 if free else 0.1), name
-            assert group['lr'] == pytest.approx(6e-3 if name.startswith('head.') else 6e-4), name
+        for key in (names[id(parameter)] for parameter in group['params']):
+            free = any(word in key for word in ('norm', 'bias', 'noise', 'alpha', 'beta'))
+            assert group['weight_decay'] == (0 if free else 0.1), key
+            assert group['lr'] == pytest.approx(6e-3 if key.startswith('head.') else 6e-4), key
 
 
 def test_average_follows_fast_first_then_slowly() -> None:
@@ -250,7 +253,7 @@ def test_a_gpu_that_is_not_there_is_refused_before_training(frames: Path, tmp_pa
 
 def test_a_run_starts_from_imagenet_weights_and_resumes_without_them(frames: Path,
                                                                      tmp_path: Path) -> None:
-    """The command line's flag, a file as Hugging Face writes it, and a rate that changes nothing."""
+    """The command line's flag, a file of Hugging Face, and a rate that changes nothing."""
     transformers = pytest.importorskip('transformers')
     source = transformers.SegformerModel(transformers.SegformerConfig())
     source.save_pretrained(tmp_path / 'mit_b0')

@@ -25,8 +25,8 @@ from diffpixel_core.converters.tensors import Report
 from diffpixel_core.labels import space_of_size
 from diffpixel_core.modalities import normalisation
 from diffpixel_core.models import MODELS, build_model
-from diffpixel_core.models.diffpixelformer import Dsim
 from diffpixel_core.models.mit import Mit
+from diffpixel_core.models.released import OneKey
 
 RECORD_FILE = 'conversion.json'
 SEED = 0  # of what the file has no weights for
@@ -36,13 +36,14 @@ CONVERTERS: Mapping[str, Converter] = {
     'diffpixelformer': published_weights, 'geminifusion': published_weights,
     'segformer': segformer_weights, 'swin': swin_weights,
 }
+_BUFFERS = ('.running_mean', '.running_var', '.attn_mask')
 _WHOLE = ('diffpixelformer', 'geminifusion')
 
 # The published training sees depth images of 8 bits divided by 255, with neither mean nor standard
 # deviation; how many metres a step was is not published.
 _PUBLISHED_DEPTH = {'maximum': 10.0, 'mean': [0.0], 'std': [10.0]}
-_ONE_KEY_NOTE = ('published checkpoints were trained with one key, which is {model}_released; as '
-                 '{model} they are a start for training, not a trained network')
+_ONE_KEY_NOTE = ('the published training ran with one key, which is the variant _released; as '
+                 'another one these weights are a start for training, not a trained network')
 _DEPTH_NOTE = ('trained on 8-bit depth images / 255 of unpublished scale; this manifest takes '
                '10 m for 255')
 
@@ -108,9 +109,14 @@ def convert_file(source: str, kind: str, *, model: str, classes: int,
     if kind in _WHOLE:
         rows['depth'] |= _PUBLISHED_DEPTH
         notes.append(_DEPTH_NOTE)
-    if kind == 'diffpixelformer' and (MODELS[model].fusion, type(MODELS[model].backbone)) \
-            == (Dsim, Mit):
-        notes.append(_ONE_KEY_NOTE.format(model=model))
+    variant = MODELS[model]
+    if isinstance(variant.backbone, Mit) and variant.fusion is not OneKey \
+            and any('.diff_0_to_1.' in key for key in found):
+        notes.append(_ONE_KEY_NOTE)
+    if any(fate.tensor.startswith('head.') for fate in report.fresh):
+        notes.append('head and fusion are untrained: a start for training, no network to run')
+    notes += [f'the file also holds {entry}, which is left out' for entry in others
+              if 'ema' in entry.lower()]
     provenance['notes'] = notes
     manifest = Manifest(model, space_of_size(classes), normalisation=rows, provenance=provenance)
     directory = save_model(output, network, manifest)
@@ -118,7 +124,7 @@ def convert_file(source: str, kind: str, *, model: str, classes: int,
               **report.as_dict()}
     (directory / RECORD_FILE).write_text(json.dumps(record, indent=1) + '\n')
     parameters = sum(tensor.numel() for key, tensor in found.items()
-                     if tensor.is_floating_point() and '.running_' not in key)
+                     if tensor.is_floating_point() and not key.endswith(_BUFFERS))
     return Conversion(directory, network.eval(), report, parameters, tuple(notes))
 
 

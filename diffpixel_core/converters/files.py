@@ -3,6 +3,7 @@
 """Tensors out of foreign files: safetensors, and pickles read without running what is in them."""
 
 import pickle
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,9 @@ from diffpixel_core.converters.tensors import ConvertError
 
 WRAPPERS = ('segmenter', 'state_dict', 'model')
 """Entries under which training codes keep the weights: DiffPixelFormer and Gemini, mm*, Swin."""
+
+# Older ones have known holes in `weights_only`.
+_SAFE_TORCH = (2, 10)
 
 # Training codes save their best score as a NumPy number; these make one and nothing else.
 _SCALAR = np.float64(0).__reduce__()[0]
@@ -47,6 +51,10 @@ def read_file(path: str | Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     if not path.is_file():
         raise ConvertError(f'no file at {path}; give a .safetensors file or one of torch.save')
     content, others = _unwrapped(_read(path))
+    strangers = [key for key in content if not isinstance(key, str)]
+    if strangers:
+        raise ConvertError(f'{path} holds entries that are not named by text, such as '
+                           f'{strangers[0]!r}; it should hold a dict of tensors by name')
     tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)}
     others += tuple(key for key in content if key not in tensors)
     if not tensors:
@@ -76,6 +84,11 @@ def _read(path: Path) -> Mapping[str, Any]:
         except safetensors.SafetensorError as error:
             raise ConvertError(f'{path} is a damaged safetensors file ({error}); download it '
                                'again') from error
+    if _version(torch.__version__) < _SAFE_TORCH:
+        raise ConvertError(f'{path} is a pickle, and torch {torch.__version__} can be made to run '
+                           'code in pickles (CVE-2025-32434, CVE-2026-24747); update torch to '
+                           f'{".".join(map(str, _SAFE_TORCH))} or newer, or take a safetensors '
+                           'file')
     try:
         with torch.serialization.safe_globals(_SCALARS):
             content = torch.load(path, map_location='cpu', weights_only=True)
@@ -98,3 +111,7 @@ def _read(path: Path) -> Mapping[str, Any]:
 def _damaged(path: Path, why: str) -> ConvertError:
     return ConvertError(f'{path} is no file of torch.save, or a damaged one '
                         f'({" ".join(why.split())[:200]}); download it again')
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r'\d+', text)[:2])

@@ -24,8 +24,9 @@ FUSION = 'inter-modal fusion: a network for one image has none'
 HEAD = 'decoder head: trained for your classes'
 ALPHA = 'ensemble weights: both streams count alike at the start'
 
-# What segmentation frameworks and Hugging Face write before a backbone's own names.
-_PREFIX = re.compile(r'(backbone\.)?(segformer\.|swin\.)?')
+# What training and segmentation frameworks and Hugging Face write before a backbone's own names.
+_PREFIX = re.compile(r'(model\.|net\.)?(backbone\.)?(segformer\.|swin\.)?'
+                     r'(encoder\.(?=(patch_embed|block|norm)\d\.))?')
 _OURS = re.compile(r'encoder\.(?:stages\.(\d+)\.)?(?:blocks\.(\d+)\.)?(.+)')
 
 

@@ -11,7 +11,7 @@ Source: names of github.com/gongyan1/DiffPixelFormer at 7f7735f, github.com/JiaD
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from diffpixel_core.converters.tensors import (
     Concat,
     ConvertError,
     Copy,
+    Demand,
     Fill,
     Report,
     Source,
@@ -36,13 +37,14 @@ from diffpixel_core.models.swin import SWINS, Swin
 DIRECTIONS = ('0_to_1', '1_to_0')  # updates colour, updates the other modality
 _BLOCK = re.compile(r'encoder\.(?:block|body\.layers\.)(\d)\.(?:blocks\.)?(\d+)\.')
 
+_FIRST_TABLE = 'encoder.body.layers.0.blocks.0.attn.module.relative_position_bias_table'
 _UNTRAINED = ('the published training never updates the factors: they have no influence there, '
               'and count as 1 here')
 _ONE_KEY = ('dead in the published network: a softmax over its single key is 1, so it neither '
             'reaches the output nor gets a gradient')
+_WQ_WK = f'W_q and W_k are {_ONE_KEY}'
 _NOT_HERE = 'this variant has no such part; it does not compute what the file was trained for'
-_COMPUTED = 'computed from the window size'
-_SKIP = r'\.relative_position_index$'
+_INDEX = 'attn.module.relative_position_index'
 
 
 def published_weights(found: Mapping[str, Tensor], model: nn.Module, *,
@@ -58,21 +60,57 @@ def published_weights(found: Mapping[str, Tensor], model: nn.Module, *,
         ConvertError: If the file does not fit to the last tensor.
     """
     assert isinstance(model, DiffPixelFormer)
-    state = model.state_dict()
     if model.fusion not in _FUSIONS:
         raise ConvertError(f'no published checkpoint has the fusion {model.fusion.__name__}: its '
                            'code is not published; train this variant instead')
     _require_same_backbone(found, model.backbone, name=name)
     names = _FUSIONS[model.fusion]
+    state = model.state_dict()
     of_encoder = _mit_source if isinstance(model.backbone, Mit) else _swin_source
     plan = {key: _source(key, names, of_encoder) for key in state}
-    dead = {_SKIP: _COMPUTED} | dict(names.dropped)
 
-    def reason(key: str) -> str | None:
-        return next((why for pattern, why in dead.items() if re.search(pattern, key)), None)
-
-    return convert(found, state, plan, reason, name=name,
+    dropped: dict[str, str] = {}
+    expected: list[Demand] = []
+    for prefix, dim in _blocks(model.backbone):
+        for pattern, why in names.dropped.items():
+            for part, shape in _fusion_shapes(dim).items():
+                if re.fullmatch(pattern, part):
+                    dropped[prefix + part] = why
+                    if why is _ONE_KEY or prefix + part in found:
+                        expected.append(Demand(prefix + part, shape))
+        if isinstance(model.backbone, Swin) and prefix + _INDEX in found:
+            dropped[prefix + _INDEX] = 'computed from the window size'
+            expected.append(Demand(prefix + _INDEX, (model.backbone.window ** 2,) * 2))
+    return convert(found, state, plan, dropped.get, name=name, expected=expected,
                    advice='. Give the model and the number of classes it was trained with')
+
+
+def _blocks(backbone: Mit | Swin) -> Iterator[tuple[str, int]]:
+    """Yield for each block what its published fusion's names start with, and its channels."""
+    for s, (dim, depth) in enumerate(zip(backbone.dims, backbone.depths, strict=True)):
+        for j in range(depth):
+            yield (f'encoder.block{s + 1}.{j}.attn.' if isinstance(backbone, Mit)
+                   else f'encoder.body.layers.{s}.blocks.{j}.'), dim
+
+
+def _fusion_shapes(dim: int) -> dict[str, tuple[int, ...]]:
+    """Return every tensor of the published fusion on C channels, by name within the block."""
+    shapes: dict[str, tuple[int, ...]] = {
+        'relation_judger.0.fc1.weight': (dim, 2 * dim), 'relation_judger.0.fc1.bias': (dim,),
+        'relation_judger.0.fc2.weight': (dim, dim), 'relation_judger.0.fc2.bias': (dim,),
+        'k_noise.weight': (2, dim), 'v_noise.weight': (2, dim),
+    }
+    for d in DIRECTIONS:
+        shapes |= {f'diff_{d}.fc{i}.{last}': (dim, dim)[:2 if last == 'weight' else 1]
+                   for i in (1, 2) for last in ('weight', 'bias')}
+        shapes |= {
+            f'cross_attn_{d}.in_proj_weight': (3 * dim, dim),
+            f'cross_attn_{d}.in_proj_bias': (3 * dim,),
+            f'cross_attn_{d}.out_proj.weight': (dim, dim),
+            f'cross_attn_{d}.out_proj.bias': (dim,),
+            f'scale_factor_{d}': (2,),
+        }
+    return shapes
 
 
 def _require_same_backbone(found: Mapping[str, Tensor], wanted: Mit | Swin, *,
@@ -82,7 +120,7 @@ def _require_same_backbone(found: Mapping[str, Tensor], wanted: Mit | Swin, *,
         raise ConvertError(f'{name} is no published DiffPixelFormer or GeminiFusion checkpoint; '
                            f'it looks like {describe(found)}')
     row = _backbone_of(found)
-    if row is not None and (row.dims, row.depths) != (wanted.dims, wanted.depths):
+    if row is not None and row != wanted:
         kind = next(key for key, known in (MITS | SWINS).items() if known == row)
         model = next(key for key, variant in MODELS.items() if variant.backbone == row)
         raise ConvertError(f'{name} holds a {kind}, but the model is built on another backbone; '
@@ -90,14 +128,17 @@ def _require_same_backbone(found: Mapping[str, Tensor], wanted: Mit | Swin, *,
 
 
 def _backbone_of(found: Mapping[str, Tensor]) -> Mit | Swin | None:
-    """Return the numbers of a published file's backbone, windows aside; None if unknown."""
+    """Return the numbers of a published file's backbone; None if they are of none we know."""
     blocks = {match.groups() for key in found if (match := _BLOCK.match(key))}
-    depths = sorted(Counter(stage for stage, _ in blocks).items())
+    depths = tuple(depth for _, depth in sorted(Counter(stage for stage, _ in blocks).items()))
     for rows, stem in ((MITS, 'encoder.patch_embed1'), (SWINS, 'encoder.body.patch_embed')):
         bias = found.get(f'{stem}.proj.module.bias')
         for row in rows.values():
-            if bias is not None and bias.shape == row.dims[:1] \
-                    and tuple(depth for _, depth in depths) == row.depths:
+            table = found.get(_FIRST_TABLE)
+            same_window = (not isinstance(row, Swin) or table is None
+                           or table.shape[0] == (2 * row.window - 1) ** 2)
+            if bias is not None and bias.shape == row.dims[:1] and depths == row.depths \
+                    and same_window:
                 return row
     return None
 
@@ -108,7 +149,7 @@ class _Names:
 
     Attributes:
         sources: For each of our parameters a source, whose keys lack the block's prefix.
-        dropped: Patterns of published names that have no place in it, and why.
+        dropped: Patterns of names within the published fusion that have no place in it, and why.
     """
 
     sources: Mapping[str, Source]
@@ -143,29 +184,25 @@ def _window_layer(ours: str, theirs: str) -> dict[str, Source]:
             **_linear(f'{ours}out', f'{theirs}.proj_out.{{last}}')}
 
 
-_FACTORS = r'\.scale_factor_(0_to_1|1_to_0)$'
-_WQ_WK = r'\.cross_attn_(0_to_1|1_to_0)\.in_proj_(weight|bias)$'
-_JUDGES = r'\.(relation_judger\.0|diff_0_to_1|diff_1_to_0)\.fc[12]\.(weight|bias)$'
-_DIFFS = r'\.diff_(0_to_1|1_to_0)\.fc[12]\.(weight|bias)$'
-_ANY_FUSION = '|'.join((_FACTORS, _JUDGES, r'\.[kv]_noise\.weight$',
-                        r'\.cross_attn_(0_to_1|1_to_0)\.'))
+_FACTORS = r'scale_factor_.*'
+_IN = r'cross_attn_.*\.in_proj_.*'
+_DIFFS = r'diff_.*'
+_JUDGES = rf'relation_judger.*|{_DIFFS}'
 
 _FUSIONS: Mapping[Fusion, _Names] = {
     Dsim: _Names({**_THREE_KEYS, 'alpha': Fill(1.0, _UNTRAINED), 'beta': Fill(1.0, _UNTRAINED)},
                  {_FACTORS: _UNTRAINED}),
     released.OneKey: _Names(
         {**_VALUE, 'value_noise': Copy('v_noise.weight')},
-        {_FACTORS: _ONE_KEY, _WQ_WK: f'W_q and W_k are {_ONE_KEY}', _JUDGES: _ONE_KEY,
-         r'\.k_noise\.weight$': _ONE_KEY}),
+        {_FACTORS: _ONE_KEY, _IN: _WQ_WK, _JUDGES: _ONE_KEY, r'k_noise\.weight': _ONE_KEY}),
     released.TwoKeys: _Names({**_SIMILARITY, **_QKV, **_NOISE},
                              {_FACTORS: _NOT_HERE, _DIFFS: _NOT_HERE}),
-    NoFusion: _Names({}, {_ANY_FUSION: _NOT_HERE}),
+    NoFusion: _Names({}, {'.*': _NOT_HERE}),
     ablations.DsimNoFactor: _Names(_THREE_KEYS, {_FACTORS: _UNTRAINED}),
     ablations.DsimEq8: _Names(
         {**_THREE_KEYS, 'alpha': Fill(1.0, _UNTRAINED), 'beta': Fill(1.0, _UNTRAINED)},
         {_FACTORS: _UNTRAINED}),
-    ablations.PixelCrossAttention: _Names(
-        _VALUE, {_WQ_WK: f'W_q and W_k are {_ONE_KEY}'}),
+    ablations.PixelCrossAttention: _Names(_VALUE, {_IN: _WQ_WK}),
     ablations.CrossAttention: _Names({**_linear('query', 'q_proj_ca.{last}'),
                                       **_linear('key', 'k_proj_ca.{last}'),
                                       **_linear('value', 'v_proj_ca.{last}')}, {}),

@@ -7,7 +7,7 @@ last tensor: a foreign tensor that the plan neither uses nor has a reason to dro
 all faults are reported at once.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -205,8 +205,8 @@ class Report:
 
 
 def convert(found: Mapping[str, Tensor], model: Mapping[str, Tensor],
-            plan: Mapping[str, Source], reason: Reason, *, name: str,
-            advice: str = '') -> tuple[dict[str, Tensor], Report]:
+            plan: Mapping[str, Source], reason: Reason, *, name: str, advice: str = '',
+            expected: Iterable[Demand] = ()) -> tuple[dict[str, Tensor], Report]:
     """Return a state dict of ours made of foreign tensors, and what became of each.
 
     Args:
@@ -216,13 +216,14 @@ def convert(found: Mapping[str, Tensor], model: Mapping[str, Tensor],
         reason: Says why an unused foreign tensor may be dropped.
         name: What to call the file in messages.
         advice: What to do about a file that does not fit, for the message.
+        expected: Tensors that a file of this kind has though nothing is made of them.
 
     Raises:
-        ConvertError: Naming every missing, misshapen and unexpected tensor.
+        ConvertError: Naming every missing, misshapen, unexpected and not finite tensor.
     """
     assert plan.keys() == model.keys(), sorted(plan.keys() ^ model.keys())
     demands = {key: source.demands(tuple(model[key].shape)) for key, source in plan.items()}
-    wanted: dict[str, Demand] = {}
+    wanted = {need.key: need for need in expected}
     for key, needs in demands.items():
         for need in needs:
             assert wanted.setdefault(need.key, need).shape == need.shape, (key, need)
@@ -248,6 +249,8 @@ def convert(found: Mapping[str, Tensor], model: Mapping[str, Tensor],
     faults += [f'{key} is {tuple(found[key].shape)}, should be {_shape_text(need.shape)}'
                for key, need in wanted.items()
                if key in found and not need.fits(tuple(found[key].shape))]
+    faults += [f'{key} holds NaN or infinite numbers' for key in used
+               if key in found and not torch.isfinite(found[key]).all()]
     if faults:
         raise ConvertError(f'{name} does not fit: {_first(faults)}{advice}')
 

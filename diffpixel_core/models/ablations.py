@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from diffpixel_core.models.diffpixelformer import (
     HEADS,
+    START,
     attend,
     difference,
     modulate,
@@ -67,7 +68,7 @@ class LocalCrossAttention(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.query, self.key = PairLinear(dim, dim), PairLinear(dim, dim)
-        self.value, self.out = PairLinear(dim, dim), PairLinear(dim, dim)
+        self.value, self.out = PairLinear(dim, dim, std=START), PairLinear(dim, dim)
 
     def forward(self, a: Tensor, size: tuple[int, int]) -> Tensor:
         """Return `(2, B, N, C)` fused tokens y of intra-modal tokens a on the grid `size`."""
@@ -125,7 +126,7 @@ class PixelCrossAttention(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.value, self.out = PairLinear(dim, dim), PairLinear(dim, dim)
+        self.value, self.out = PairLinear(dim, dim, std=START), PairLinear(dim, dim)
 
     def forward(self, a: Tensor, size: tuple[int, int]) -> Tensor:
         """Return `(2, B, N, C)` fused tokens y of intra-modal tokens a; pixel by pixel."""
@@ -144,7 +145,7 @@ class DsimNoFactor(nn.Module):
         super().__init__()
         self.difference1, self.difference2 = PairLinear(dim, dim), PairLinear(dim, dim)  # f_d
         self.similarity1, self.similarity2 = nn.Linear(2 * dim, dim), nn.Linear(dim, dim)  # f_s
-        self.qkv, self.out = PairLinear(dim, 3 * dim), PairLinear(dim, dim)
+        self.qkv, self.out = PairLinear(dim, 3 * dim), PairLinear(dim, dim, std=START)
         self.key_noise = nn.Parameter(torch.randn(2, dim))
         self.value_noise = nn.Parameter(torch.randn(2, dim))
 
@@ -172,7 +173,7 @@ class DsimEq8(nn.Module):
         super().__init__()
         self.difference1, self.difference2 = PairLinear(dim, dim), PairLinear(dim, dim)  # f_d
         self.similarity1, self.similarity2 = nn.Linear(2 * dim, dim), nn.Linear(dim, dim)  # f_s
-        self.qkv, self.out = PairLinear(dim, 3 * dim), PairLinear(dim, dim)
+        self.qkv, self.out = PairLinear(dim, 3 * dim), PairLinear(dim, dim, std=START)
         self.key_noise = nn.Parameter(torch.randn(2, dim))
         self.value_noise = nn.Parameter(torch.randn(2, dim))
         self.alpha = nn.Parameter(torch.ones(2))
@@ -195,7 +196,7 @@ class _Judge(nn.Module, ABC):
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.difference1, self.difference2 = PairLinear(dim, dim), PairLinear(dim, dim)  # f_d
-        self.qkv, self.out = PairLinear(dim, 3 * dim), PairLinear(dim, dim)
+        self.qkv, self.out = PairLinear(dim, 3 * dim), PairLinear(dim, dim, std=START)
         self.key_noise = nn.Parameter(torch.randn(2, dim))
         self.value_noise = nn.Parameter(torch.randn(2, dim))
         self.alpha = nn.Parameter(torch.ones(2))

@@ -73,7 +73,7 @@ class Cost:
     """Multiply-accumulates of a network, and of the published code for the same network.
 
     Attributes:
-        live: What the network needs.
+        live: What the network needs, its decoder as drawn.
         dead: What the published code computes besides and can never reach its output.
         published: All that the published code computes: `live`, `dead`, and what it computes more
             often than needed.
@@ -88,7 +88,7 @@ class Cost:
 
     @property
     def gmac(self) -> float:
-        """What the network needs, batch norm in eval mode."""
+        """What the network needs with the decoder as drawn, batch norm in eval mode."""
         return self.live.gmac()
 
     @property

@@ -12,10 +12,16 @@ Deviations from the paper, all of them:
     would attend to itself as its own complement, and the noise tokens, introduced because "Q and K
     come from the same modality", would have no reason. The literal form belongs to the ablations.
  2. Eq. (5) prints the query where the text says keys; the tokens themselves are modulated.
- 3. The logits inside the ensemble are detached, so that each stream learns from its own loss, and
+ 3. Eq. (7) prints the noise as a token of its own, without a third value in eq. (6) to go with it.
+    The first key and value are the tokens plus noise: [n + a, ...].
+ 4. W_Q, W_K, W_V are one per direction, as f_d is; there is an output layer W_O, and 8 heads.
+ 5. S^R and S^D come from one f_s applied to [a^m, a^o] in either order; the paper has one S.
+ 6. On Swin the block norms are shared by the modalities, those of embedding and outputs their own.
+ 7. The logits inside the ensemble are detached, so that each stream learns from its own loss, and
     its two weights are trained.
- 4. While training, the head's batch norm sees both streams in one batch (the published code keeps
+ 8. While training, the head's batch norm sees both streams in one batch (the published code keeps
     it frozen).
+Items 3 to 6 are what the published code does.
 """
 
 from typing import NamedTuple
@@ -29,7 +35,9 @@ from diffpixel_core.models.layers import Fusion, PairLinear, pair_linear
 from diffpixel_core.models.mit import Mit
 from diffpixel_core.models.swin import Swin
 
-HEADS = 8  # of the fusion, in every stage and backbone
+HEADS = 8     # of the fusion, in every stage and backbone
+START = 0.02  # standard deviation of a fusion's output layer: small beside its residual, so that
+              # weights of a backbone trained without fusion are disturbed little
 
 
 class Output(NamedTuple):
@@ -47,7 +55,7 @@ class Output(NamedTuple):
 class Dsim(nn.Module):
     """Differential-shared inter-modal module, eq. (4)-(8): attention over one pixel's three keys.
 
-    Keys and values are m's own and the tokens are what is modulated: deviations 1 and 2 above.
+    Deviations 1 to 5 above are its.
 
     Args:
         dim: Channels C, a multiple of 8.
@@ -58,7 +66,7 @@ class Dsim(nn.Module):
         self.difference1, self.difference2 = PairLinear(dim, dim), PairLinear(dim, dim)  # f_d
         self.similarity1, self.similarity2 = nn.Linear(2 * dim, dim), nn.Linear(dim, dim)  # f_s
         self.qkv = PairLinear(dim, 3 * dim)
-        self.out = PairLinear(dim, dim)
+        self.out = PairLinear(dim, dim, std=START)
         self.key_noise = nn.Parameter(torch.randn(2, dim))
         self.value_noise = nn.Parameter(torch.randn(2, dim))
         self.alpha = nn.Parameter(torch.ones(2))
@@ -129,6 +137,7 @@ def attend(query: Tensor, own: Tensor, keys: tuple[Tensor, Tensor], qkv: PairLin
         key_noise: n_K, `(2, C)`.
         value_noise: n_V, `(2, C)`.
     """
+    # K = [n_K + own, *keys] W_K, V = [n_V + own, own - other, other] W_V             # Eq. 6, 7
     dim = own.shape[-1]
     w_q, w_own = qkv.weight.split((dim, 2 * dim), dim=1)
     b_q, b_own = qkv.bias.split((dim, 2 * dim), dim=1)

@@ -44,14 +44,18 @@ class PairLinear(nn.Module):
     Args:
         dim: Channels in.
         out: Channels out.
+        std: Standard deviation of the weights at the start; by default Xavier's.
     """
 
-    def __init__(self, dim: int, out: int) -> None:
+    def __init__(self, dim: int, out: int, *, std: float | None = None) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(2, out, dim))
         self.bias = nn.Parameter(torch.zeros(2, out))
         for weight in self.weight:
-            nn.init.xavier_uniform_(weight)
+            if std is None:
+                nn.init.xavier_uniform_(weight)
+            else:
+                nn.init.trunc_normal_(weight, std=std)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `(2, B, N, out)` of `x` `(2, B, N, dim)`."""

@@ -13,7 +13,7 @@ Source: github.com/gongyan1/DiffPixelFormer at 7f7735f, examined by running it u
 import torch
 from torch import Tensor, nn
 
-from diffpixel_core.models.diffpixelformer import HEADS, similarity, spread_heads, sum_heads
+from diffpixel_core.models.diffpixelformer import HEADS, START, similarity, spread_heads, sum_heads
 from diffpixel_core.models.layers import PairLinear, pair_linear
 
 
@@ -26,7 +26,7 @@ class OneKey(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.value, self.out = PairLinear(dim, dim), PairLinear(dim, dim)
+        self.value, self.out = PairLinear(dim, dim, std=START), PairLinear(dim, dim)
         self.value_noise = nn.Parameter(torch.randn(2, dim))
 
     def forward(self, a: Tensor, size: tuple[int, int]) -> Tensor:
@@ -48,7 +48,7 @@ class TwoKeys(nn.Module):
         super().__init__()
         self.similarity1, self.similarity2 = nn.Linear(2 * dim, dim), nn.Linear(dim, dim)
         self.qkv = PairLinear(dim, 3 * dim)
-        self.out = PairLinear(dim, dim)
+        self.out = PairLinear(dim, dim, std=START)
         self.key_noise = nn.Parameter(torch.randn(2, dim))
         self.value_noise = nn.Parameter(torch.randn(2, dim))
 
