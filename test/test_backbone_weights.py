@@ -310,6 +310,20 @@ def test_every_spelling_of_a_swin_gives_the_same_bits(tmp_path: Path) -> None:
     assert_equal(dict(model.state_dict()), expected)
 
 
+def test_the_spellings_have_as_many_tensors_as_the_published_files(tmp_path: Path) -> None:
+    """Swin-T has 221, 173 and 185 at Hugging Face, timm and torchvision; mit_b0.pth 176 + head."""
+    swin = transformers.SwinForImageClassification(transformers.SwinConfig(
+        embed_dim=8, num_heads=[1, 1, 2, 2]))
+    found = {key: tensor for key, tensor in on_disk(swin, tmp_path / 'swin').items()
+             if not key.endswith('_index')}
+    microsoft = microsoft_swin(found)
+    counts = [len(row) for row in (found, timm_swin(microsoft), torchvision_swin(microsoft))]
+    assert counts == [221, 173, 185]
+    mit = transformers.SegformerForImageClassification(transformers.SegformerConfig(
+        hidden_sizes=[8, 8, 16, 16]))
+    assert len(original_mit(on_disk(mit, tmp_path / 'mit'))) == 176 + 2
+
+
 def test_a_segmentation_file_brings_its_output_norms(tmp_path: Path) -> None:
     names = on_disk(hub_swin(), tmp_path)
     found = {f'backbone.{key}': tensor for key, tensor in microsoft_swin(names).items()
