@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from diffpixel_core.models.diffpixelformer import (
     HEADS,
     START,
+    Dsim,
     attend,
     difference,
     modulate,
@@ -159,25 +160,15 @@ class DsimNoFactor(nn.Module):
         return y
 
 
-class DsimEq8(nn.Module):
+class DsimEq8(Dsim):
     """`Dsim` with eq. (8) as printed: the query of m meets keys K^o and values V^o of the other.
 
     V^o = [n_V^o + a^o, a^o - a^m, a^m], so that m attends to itself as the complement of o. The
-    weights W_k, W_v are those of the direction that updates m.
+    parameters are those of `Dsim`, W_k and W_v those of the direction that updates m.
 
     Args:
         dim: Channels C, a multiple of 8.
     """
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.difference1, self.difference2 = PairLinear(dim, dim), PairLinear(dim, dim)  # f_d
-        self.similarity1, self.similarity2 = nn.Linear(2 * dim, dim), nn.Linear(dim, dim)  # f_s
-        self.qkv, self.out = PairLinear(dim, 3 * dim), PairLinear(dim, dim, std=START)
-        self.key_noise = nn.Parameter(torch.randn(2, dim))
-        self.value_noise = nn.Parameter(torch.randn(2, dim))
-        self.alpha = nn.Parameter(torch.ones(2))
-        self.beta = nn.Parameter(torch.ones(2))
 
     def forward(self, a: Tensor, size: tuple[int, int]) -> Tensor:
         """Return `(2, B, N, C)` fused tokens y of intra-modal tokens a; pixel by pixel."""
