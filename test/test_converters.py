@@ -132,6 +132,12 @@ def test_what_the_closed_form_drops_must_be_there_and_nothing_else() -> None:
         assert words in str(refusal.value)
 
 
+def test_a_file_of_the_earlier_published_code_has_no_factors() -> None:
+    state = {key: tensor for key, tensor in published_state().items() if 'scale_factor' not in key}
+    for name in ('diffpixelformer_t_released', 'diffpixelformer_t'):
+        published_weights(state, build_model(name, classes=40), name='earlier.pth')
+
+
 def test_numbers_that_are_not_finite_are_refused() -> None:
     state = published_state()
     state['encoder.norm1.ln_0.bias'][3] = float('nan')
@@ -200,7 +206,7 @@ def test_the_file_is_used_whole_or_says_why_not(name: str) -> None:
         state = {key: tensor for key, tensor in state.items() if '.attn.cross_attn_' in key
                  or not any(part in key for part in ('_noise', 'judger', 'diff_', 'scale_factor'))}
     if name == 'diffpixelformer_swin_t':
-        with pytest.raises(ConvertError, match='diff_0_to_1'):  # its Dsim was never published
+        with pytest.raises(ConvertError, match='no difference discriminator'):
             published_weights(state, build_model(name, classes=40), name='recipe')
         return
     _, report = published_weights(state, build_model(name, classes=40), name='recipe')
@@ -273,7 +279,7 @@ def test_a_file_without_tensors_says_what_it_holds(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize('wrapper', ['segmenter', 'state_dict', 'model', None])
 def test_wrappers_and_prefixes_are_taken_off(tmp_path: Path, wrapper: str | None) -> None:
-    state = {'module.a': torch.ones(2), 'module.b': torch.zeros(1)}
+    state = {'module.module.a': torch.ones(2), 'module.module.b': torch.zeros(1)}
     torch.save({wrapper: state, 'epoch': 3} if wrapper else state, tmp_path / 'x.pth')
     tensors, others = read_file(tmp_path / 'x.pth')
     assert list(tensors) == ['a', 'b']

@@ -13,9 +13,11 @@ from diffpixel_core.checkpoints import Manifest, load_model, save_model
 from diffpixel_core.deploy import DeployGraph
 from diffpixel_core.modalities import MODALITIES, normalisation
 from diffpixel_core.models import MODELS, ModelError, Output, Variant, build_model
+from diffpixel_core.models.ablations import DsimEq8, JudgeSe, PixelCrossAttention
 from diffpixel_core.models.diffpixelformer import Dsim
 from diffpixel_core.models.layers import DropPath
 from diffpixel_core.models.mit import Mit
+from diffpixel_core.models.released import OneKey, TwoKeys
 from diffpixel_core.models.swin import Swin
 
 CLASSES = 5
@@ -185,8 +187,15 @@ def test_drop_path_rises_linearly_over_all_blocks(row: Mit | Swin) -> None:
     assert rates == pytest.approx(torch.linspace(0, 0.3, 7).tolist())
 
 
-def test_a_fresh_fusion_hardly_disturbs_what_a_backbone_has_learnt() -> None:
+@pytest.mark.parametrize('fusion', [Dsim, OneKey, TwoKeys, PixelCrossAttention, DsimEq8, JudgeSe])
+def test_a_fresh_fusion_hardly_disturbs_what_a_backbone_has_learnt(fusion: type[nn.Module]
+                                                                   ) -> None:
     torch.manual_seed(0)
+    module = fusion(64)
+    assert module.out.weight.std().item() == pytest.approx(0.02, rel=0.1)
+    others = [parameter.std().item() for name, parameter in module.named_parameters()
+              if name.endswith('weight') and name != 'out.weight']
+    assert min(others) > 0.05
     dsim, a = Dsim(64), torch.randn(2, 1, 50, 64)
     assert 0 < (dsim(a, (5, 10)) - a).norm() / a.norm() < 0.3
     assert dsim.value_noise.std().item() == pytest.approx(1, abs=0.2)

@@ -61,7 +61,7 @@ def read_file(path: str | Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
         raise ConvertError(f'{path} holds no weights: its entries are '
                            f'{", ".join(map(str, list(content)[:10])) or "none"}; give a state '
                            f'dict, bare or under one of {", ".join(WRAPPERS)}')
-    if all(key.startswith('module.') for key in tensors):
+    while all(key.startswith('module.') for key in tensors):
         tensors = {key.removeprefix('module.'): value for key, value in tensors.items()}
     return tensors, others
 

@@ -38,8 +38,8 @@ DIRECTIONS = ('0_to_1', '1_to_0')  # updates colour, updates the other modality
 _BLOCK = re.compile(r'encoder\.(?:block|body\.layers\.)(\d)\.(?:blocks\.)?(\d+)\.')
 
 _FIRST_TABLE = 'encoder.body.layers.0.blocks.0.attn.module.relative_position_bias_table'
-_UNTRAINED = ('the published training never updates the factors: they have no influence there, '
-              'and count as 1 here')
+_UNTRAINED = ('the factors have no influence in the published training, only weight decay moves '
+              'them: they count as 1 here')
 _ONE_KEY = ('dead in the published network: a softmax over its single key is 1, so it neither '
             'reaches the output nor gets a gradient')
 _WQ_WK = f'W_q and W_k are {_ONE_KEY}'
@@ -64,6 +64,10 @@ def published_weights(found: Mapping[str, Tensor], model: nn.Module, *,
         raise ConvertError(f'no published checkpoint has the fusion {model.fusion.__name__}: its '
                            'code is not published; train this variant instead')
     _require_same_backbone(found, model.backbone, name=name)
+    if isinstance(model.backbone, Swin) and model.fusion is Dsim:
+        raise ConvertError(f'{name}: the published Swin networks have two keys and no difference '
+                           'discriminator, so that no file fills this variant; use the one '
+                           'ending in _released')
     names = _FUSIONS[model.fusion]
     state = model.state_dict()
     of_encoder = _mit_source if isinstance(model.backbone, Mit) else _swin_source
@@ -76,7 +80,8 @@ def published_weights(found: Mapping[str, Tensor], model: nn.Module, *,
             for part, shape in _fusion_shapes(dim).items():
                 if re.fullmatch(pattern, part):
                     dropped[prefix + part] = why
-                    if why is _ONE_KEY or prefix + part in found:
+                    if (why is _ONE_KEY and not re.fullmatch(_FACTORS, part)) \
+                            or prefix + part in found:  # an earlier published code has no factors
                         expected.append(Demand(prefix + part, shape))
         if isinstance(model.backbone, Swin) and prefix + _INDEX in found:
             dropped[prefix + _INDEX] = 'computed from the window size'

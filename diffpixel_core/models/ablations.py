@@ -69,7 +69,7 @@ class LocalCrossAttention(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.query, self.key = PairLinear(dim, dim), PairLinear(dim, dim)
-        self.value, self.out = PairLinear(dim, dim, std=START), PairLinear(dim, dim)
+        self.value, self.out = PairLinear(dim, dim), PairLinear(dim, dim)
 
     def forward(self, a: Tensor, size: tuple[int, int]) -> Tensor:
         """Return `(2, B, N, C)` fused tokens y of intra-modal tokens a on the grid `size`."""
@@ -127,7 +127,7 @@ class PixelCrossAttention(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.value, self.out = PairLinear(dim, dim, std=START), PairLinear(dim, dim)
+        self.value, self.out = PairLinear(dim, dim), PairLinear(dim, dim, std=START)
 
     def forward(self, a: Tensor, size: tuple[int, int]) -> Tensor:
         """Return `(2, B, N, C)` fused tokens y of intra-modal tokens a; pixel by pixel."""

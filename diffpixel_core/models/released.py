@@ -26,7 +26,7 @@ class OneKey(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.value, self.out = PairLinear(dim, dim, std=START), PairLinear(dim, dim)
+        self.value, self.out = PairLinear(dim, dim), PairLinear(dim, dim, std=START)
         self.value_noise = nn.Parameter(torch.randn(2, dim))
 
     def forward(self, a: Tensor, size: tuple[int, int]) -> Tensor:
