@@ -9,6 +9,7 @@ user can mend, named in one line; 1: a bug of ours, with its traceback; 130: int
 import argparse
 import json
 import logging
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -291,7 +292,13 @@ def _predict(options: argparse.Namespace) -> None:
 
 
 def _info(options: argparse.Namespace) -> None:
-    from diffpixel_core.info import find_info, info_json
+    from diffpixel_core.info import find_info, info_json, is_known
+    if options.json is not None and is_known(str(options.json)):
+        raise UsageError(f'--json would write a file called {options.json}; the model goes first: '
+                         f'diffpixel info {options.json} --json')
+    if options.tables and options.model is None and (options.classes or options.size):
+        raise UsageError('--tables are counted at the paper\'s sizes and number of classes; leave '
+                         '--size and --classes out')
     tables_only = options.tables and options.model is None and options.json is None
     info = None if tables_only else find_info(options.model, classes=options.classes,
                                               size=options.size)
@@ -306,7 +313,7 @@ def _info(options: argparse.Namespace) -> None:
     from rich.console import Console
 
     from diffpixel_core.info_tables import model_card, models_table, paper_tables
-    console = Console()
+    console = Console(markup=False, emoji=False)  # a path may hold brackets
     if info is not None:
         console.print(models_table(info.rows) if options.model is None else model_card(info))
     if options.tables:
@@ -319,7 +326,7 @@ def _convert(options: argparse.Namespace) -> None:
     from diffpixel_core.converters.conversion import conversion_text, convert_file
     conversion = convert_file(options.file, options.kind, model=options.model,
                               classes=options.classes, output=options.output)
-    Console().print(conversion_text(conversion))
+    Console(markup=False, emoji=False).print(conversion_text(conversion))
 
 
 def _write_text(file: Path, text: str) -> None:
@@ -354,7 +361,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         format='%(levelname)s %(name)s: %(message)s', stream=sys.stderr)
     if not options.verbose:
         logging.getLogger('rosbags').setLevel(logging.WARNING)
-        logging.getLogger('huggingface_hub').setLevel(logging.ERROR)  # each retry is two lines
     try:
         options.run(options)
     except DiffPixelError as error:
@@ -366,6 +372,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f'diffpixel {options.command}: interrupted', file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     return 0
 
 

@@ -14,7 +14,7 @@ import yaml
 
 from diffpixel_core.depth import DEPTH_UNITS
 from diffpixel_core.errors import DiffPixelError
-from diffpixel_core.labels import LABEL_SPACES
+from diffpixel_core.labels import LABEL_SPACES, is_label_space
 
 Sensor = Literal['perfect', 'kinect_v1', 'realsense']
 
@@ -44,7 +44,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         """Refuse splits that overlap and units that do not exist."""
-        _require(self.labels in LABEL_SPACES, 'data.labels', self.labels, LABEL_SPACES)
+        _require(is_label_space(self.labels), 'data.labels', self.labels, LABEL_SPACES)
         _require(self.depth_unit in DEPTH_UNITS, 'data.depth_unit', self.depth_unit, DEPTH_UNITS)
         if min(self.size) < 1 or self.train_count < 1 or self.val_count < 1:
             raise ConfigError(f'data.size {self.size}, train_count {self.train_count} and '
@@ -159,7 +159,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Refuse runs of no length and sizes no network takes."""
-        _require(self.label_space in LABEL_SPACES, 'label_space', self.label_space, LABEL_SPACES)
+        _require(is_label_space(self.label_space), 'label_space', self.label_space, LABEL_SPACES)
         for name in ('batch', 'steps', 'log_every', 'validate_every', 'val_frames', 'save_every'):
             if getattr(self, name) < 1:
                 raise ConfigError(f'{name} is {getattr(self, name)}; it must be at least 1')

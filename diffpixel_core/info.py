@@ -173,6 +173,11 @@ def find_info(model: str | None = None, *, classes: int | None = None,
     return Info(rows, {'directory': str(find_model(model)), **dataclasses.asdict(manifest)})
 
 
+def is_known(name: str) -> bool:
+    """Return whether a word is the name of a network or of a shipped model."""
+    return name in MODELS or name in shipped_models()
+
+
 def model_rows(names: Sequence[str], *, classes: int, size: Size) -> list[ModelRow]:
     """Return the numbers of networks of the registry.
 

@@ -101,7 +101,7 @@ def paper_tables() -> RenderableType:
         parts += [_costs(lines) if lines[0].row.gflops else _our_costs(lines), Text(''),
                   _accuracies(lines)]
     parts.append(Text(
-        '\nPrinted in red: not what counting again gives. Counted again: the network the line was '
+        '\n!: not what counting again gives. Counted again: the network the line was '
         'counted with, as the paper counted. Ours: our network for the line, eval mode, one pair. '
         'M: million parameters. G: GMAC. …: diffpixelformer_s. Accuracies, per cent, are the '
         'paper\'s: our networks were not trained on these data.', style='dim'))
@@ -172,8 +172,10 @@ def _table(*words: str) -> Table:
 
 
 def _marked(printed: float, counted: float) -> Text:
-    """Return a printed number, red where counting again gives another."""
-    return Text(f'{printed:.2f}', style='' if is_met(printed, counted) else 'red')
+    """Return a printed number, marked where counting again gives another."""
+    if is_met(printed, counted):
+        return Text(f'{printed:.2f}')
+    return Text(f'! {printed:.2f}', style='red')
 
 
 def _unless_zero(value: float, digits: int) -> str:

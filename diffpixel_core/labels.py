@@ -108,6 +108,15 @@ def load_label_space(name: str) -> LabelSpace:
     )
 
 
+def is_label_space(name: str) -> bool:
+    """Return whether there is a label space of that name, numbered ones included."""
+    try:
+        load_label_space(name)
+    except LabelError:
+        return False
+    return True
+
+
 def space_of_size(classes: int) -> str:
     """Return the name of the label space with this many classes; a numbered one if none is known.
 

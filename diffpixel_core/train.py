@@ -28,6 +28,7 @@ from torch import Tensor
 from diffpixel_core.checkpoints import Manifest, load_model, require_same_tensors, save_model
 from diffpixel_core.config import TrainConfig
 from diffpixel_core.converters.backbone import load_backbone
+from diffpixel_core.converters.hub import fetch_weights
 from diffpixel_core.datasets import (
     Batch,
     Frames,
@@ -94,6 +95,8 @@ def train(config: TrainConfig) -> Path:
                          'another --output')
     if config.threads is not None:
         torch.set_num_threads(config.threads)
+    if config.backbone_weights is not None and not config.resume:
+        fetch_weights(config.backbone_weights)  # or say why not, before rooms are rendered
     train_frames = open_frames(config.data, 'train')
     held_out = open_frames(config.data, 'val')
     with StopRequest() as stop:
@@ -119,7 +122,12 @@ class _Run:
         labels = load_label_space(config.label_space)
         network = build_model(config.model, classes=len(labels), drop_path=config.drop_path)
         if config.init_from is not None:
-            start, _ = load_model(config.init_from)
+            start, manifest = load_model(config.init_from)
+            if manifest.normalisation != normalisation(('rgb', 'depth')):
+                # What its weights expect; training it away costs less than a wrong checkpoint.
+                logger.warning('%s was trained with other inputs (%s); this run normalises depth '
+                               'by %s', config.init_from, manifest.normalisation['depth'],
+                               normalisation(('depth',))['depth'])
             require_same_tensors(start.state_dict(), network.state_dict(), name=config.init_from)
             network.load_state_dict(start.state_dict())
         if config.backbone_weights is not None and not config.resume:

@@ -4,6 +4,7 @@
 
 import dataclasses
 import json
+import logging
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,13 @@ import numpy.typing as npt
 
 from diffpixel_core.bags import BagReader
 from diffpixel_core.errors import DiffPixelError
-from diffpixel_core.labels import UNLABELLED, LabelSpace, load_label_space, mapping
+from diffpixel_core.labels import (
+    UNLABELLED,
+    LabelError,
+    LabelSpace,
+    load_label_space,
+    mapping,
+)
 from diffpixel_core.metrics import ConfusionMatrix
 from diffpixel_core.pairing import Pairer
 from diffpixel_core.report import Check
@@ -24,6 +31,8 @@ from diffpixel_ros.diagnostics import MESSAGE_CAUSES, PAIR_CAUSES
 from diffpixel_ros.messages import decode_colour, decode_depth
 from diffpixel_ros.parameters import NodeParameters
 from diffpixel_ros.replay import Received, Sent, header_stamp_ns
+
+logger = logging.getLogger(__name__)
 
 SEMANTIC, CONFIDENCE, LABELS = '/semantic', '/semantic/confidence', '/semantic/labels'
 TRUTH_SPACE = 'nyu40'  # what `diffpixel synth` and `diffpixel bag` write on the truth topic
@@ -268,7 +277,6 @@ def examine(reader: BagReader, recorded: Path, run: Run, *, pictures: int) -> Fi
 
     Raises:
         ResultError: If the node has not said what its labels mean, or the truth is not mono8.
-        LabelError: If its labels and the truth have nothing in common.
     """
     stamps = sorted({message.stamp_ns for message in run.outputs})
     chosen = {stamps[i] for i in np.linspace(0, len(stamps) - 1, min(pictures, len(stamps)))
@@ -276,7 +284,9 @@ def examine(reader: BagReader, recorded: Path, run: Run, *, pictures: int) -> Fi
     inputs = _Inputs(reader, run, set(stamps), chosen)
     with BagReader(recorded) as outputs:
         space = _label_space(outputs)
-        table = mapping(load_label_space(TRUTH_SPACE), space) if inputs.truth else None
+        table = _truth_table(space) if inputs.truth else None
+        if table is None:
+            inputs.truth.clear()
         findings = Findings(space)
         judged = _Judge(inputs, space)
         confidence: dict[int, _Labels] = {}
@@ -424,6 +434,15 @@ class _Judge:
                                 'where there is one', scored == true,
                                 f'{scored} of {true} that have one'))
         return checks
+
+
+def _truth_table(space: LabelSpace) -> _Labels | None:
+    """Return the table from the truth's labels to the node's; None if they share no class."""
+    try:
+        return mapping(load_label_space(TRUTH_SPACE), space)
+    except LabelError as error:
+        logger.warning('the outputs are not scored: %s', error)
+        return None
 
 
 def _label_space(outputs: BagReader) -> LabelSpace:

@@ -467,8 +467,19 @@ def test_a_file_that_is_no_swin_is_named(key: str, said: str) -> None:
     assert said in str(error.value)
 
 
-def test_the_model_must_be_built_on_the_same_kind() -> None:
+def test_the_model_must_be_built_on_the_same_kind(tmp_path: Path) -> None:
+    mit, swin = on_disk(segformer(), tmp_path / 'mit'), on_disk(hub_swin(), tmp_path / 'swin')
     with pytest.raises(ConvertError, match='on a Swin; use a model such as diffpixelformer_t'):
-        segformer_weights({}, network(SWIN), name='f')
+        segformer_weights(mit, network(SWIN), name='f')
     with pytest.raises(ConvertError, match='on a MiT; use a model such as diffpixelformer_swin_t'):
-        swin_weights({}, network(MIT), name='f')
+        swin_weights(swin, network(MIT), name='f')
+    with pytest.raises(ConvertError, match='looks like a Swin file; use --from swin'):
+        segformer_weights(swin, network(SWIN), name='f')
+
+
+def test_tables_of_two_windows_are_refused(tmp_path: Path) -> None:
+    found = on_disk(hub_swin(), tmp_path)
+    key = next(key for key in found if key.endswith('bias_table'))
+    found[key] = torch.zeros(81, found[key].shape[1])
+    with pytest.raises(ConvertError, match='81 rows, most others 25'):
+        swin_weights(found, network(SWIN), name='f')

@@ -4,6 +4,7 @@
 
 import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -119,8 +120,12 @@ def test_a_wrong_checkpoint_is_refused_with_all_that_is_wrong() -> None:
 def test_what_the_closed_form_drops_must_be_there_and_nothing_else() -> None:
     """A file of GeminiFusion, whose keys are alive, is no one-key checkpoint."""
     model = build_model('diffpixelformer_t_released', classes=40)
-    with pytest.raises(ConvertError, match=r'missing: .*diff_0_to_1\.fc1\.weight'):
+    with pytest.raises(ConvertError, match='--from geminifusion'):
         published_weights(gemini_state(), model, name='gemini.pth')
+    state = published_state()
+    del state['encoder.block2.1.attn.diff_0_to_1.fc1.weight']
+    with pytest.raises(ConvertError, match=r'missing: encoder\.block2\.1\.attn\.diff_0_to_1\.fc1'):
+        published_weights(state, model, name='cut.pth')
     state = published_state()
     state['encoder.block1.9.attn.k_noise.weight'] = torch.zeros(2, 32)     # no such block
     state['encoder.block1.0.attn.k_noise.weight'] = torch.zeros(9, 9)
@@ -141,7 +146,7 @@ def test_a_file_of_the_earlier_published_code_has_no_factors() -> None:
 def test_numbers_that_are_not_finite_are_refused() -> None:
     state = published_state()
     state['encoder.norm1.ln_0.bias'][3] = float('nan')
-    with pytest.raises(ConvertError, match=r'encoder\.norm1\.ln_0\.bias holds NaN'):
+    with pytest.raises(ConvertError, match=r'NaN .*: encoder\.norm1\.ln_0\.bias; take'):
         published_weights(state, build_model('diffpixelformer_t', classes=40), name='x')
 
 
@@ -237,6 +242,7 @@ def test_code_in_a_pickle_is_refused_and_not_run(tmp_path: Path, legacy: bool,
     said = capsys.readouterr().err
     assert code == 2
     assert 'nothing in it was executed' in said
+    assert 'Path.touch' in said or 'getattr' in said, 'it says what would have been run'
     assert len(said.strip().splitlines()) == 1
     assert not trap.exists()
     assert not (tmp_path / 'm').exists()
@@ -244,7 +250,54 @@ def test_code_in_a_pickle_is_refused_and_not_run(tmp_path: Path, legacy: bool,
     assert trap.exists(), 'the trap works: without the guard it goes off'
 
 
+@pytest.mark.parametrize('change', [torch.Tensor.int, torch.Tensor.to_sparse,
+                                    lambda tensor: tensor.to('meta'), torch.Tensor.cfloat])
+def test_tensors_that_are_no_dense_floats_are_refused(change: Callable[[Tensor], Tensor]) -> None:
+    state = published_state()
+    state['alpha'] = change(state['alpha'])
+    with pytest.raises(ConvertError, match=r'alpha is .*, should hold dense floating-point'):
+        published_weights(state, build_model('diffpixelformer_t', classes=40), name='x')
+
+
+def test_every_kind_of_fault_is_named_however_many_there_are() -> None:
+    state = published_state()
+    for key in list(state)[20:60]:
+        del state[key]
+    state['odd'] = torch.ones(1)
+    state['alpha'] = torch.ones(3)
+    with pytest.raises(ConvertError) as refusal:
+        published_weights(state, build_model('diffpixelformer_t', classes=40), name='x')
+    for words in ('missing: ', 'unexpected: odd', 'alpha is (3,)', 'and 30 more'):
+        assert words in str(refusal.value)
+
+
+def test_places_that_cannot_take_a_model_are_refused_before_reading(
+        tmp_path: Path, published: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / 'file').write_text('x')
+    (tmp_path / 'theirs').mkdir()
+    (tmp_path / 'theirs' / 'model.safetensors').write_text('x')
+    for output, words in (('file', 'a file'), ('file/sub', 'a file'), ('theirs', 'not ours'),
+                          (str(published.parent), 'holds the file to be converted')):
+        code = main(['convert', str(published), '--from', 'diffpixelformer', '--model',
+                     'diffpixelformer_t', '--classes', '40', '--output', str(tmp_path / output)])
+        said = capsys.readouterr().err.strip()
+        assert code == 2
+        assert words in said.splitlines()[-1]
+    assert (tmp_path / 'theirs' / 'model.safetensors').read_text() == 'x'
+
+
+def test_brackets_in_a_path_are_no_markup(tmp_path: Path, published: Path,
+                                          capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / 'o[red]u[/x]'
+    assert main(['convert', str(published), '--from', 'diffpixelformer', '--model',
+                 'diffpixelformer_t', '--classes', '40', '--output', str(output)]) == 0
+    assert 'o[red]u[/x]' in capsys.readouterr().out.replace('\n', '')
+    assert main(['info', str(output)]) == 0
+    assert 'o[red]u[/x]' in capsys.readouterr().out.replace('\n', '').replace(' ', '')
+
+
 @pytest.mark.parametrize(('content', 'words'), [
+    (b'version https://git-lfs.github.com/spec/v1', 'git lfs pull'),
     (b'', 'no file of torch.save'), (b'not a checkpoint at all', 'no file of torch.save'),
     (b'\x10\0\0\0\0\0\0\0{"a": broken', 'damaged safetensors'),
     (pickle.dumps([1, 2], protocol=2), 'torch.save'),

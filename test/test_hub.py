@@ -75,9 +75,10 @@ def test_without_a_network_there_is_the_cache(tmp_path: Path) -> None:
     said = answers(tmp_path, 'nvidia/mit-b1', f'nvidia/mit-b1@{REVISION}', 'nvidia/mit-b2',
                    'nvidia/mit-b1@v9', 'nvidia/mit-b0', 'a--b/c', HF_HUB_OFFLINE='1')
     assert said[:3] == [str(new), str(new), str(old)]
-    assert said[3].startswith('refused: nvidia/mit-b1@v9 is not in the cache')
+    assert said[3].startswith('refused: nvidia/mit-b1@v9 is no file here, not in the cache')
     assert said[4] == (
-        f'refused: nvidia/mit-b0 is not in the cache {tmp_path}/hub and https://huggingface.co '
+        f'refused: nvidia/mit-b0 is no file here, not in the cache {tmp_path}/hub, and '
+        'https://huggingface.co '
         'could not be reached (HF_HUB_OFFLINE is set); on a machine with a network download '
         'https://huggingface.co/nvidia/mit-b0/resolve/main/model.safetensors (pytorch_model.bin if '
         'there is none) and pass the file, or run `hf download nvidia/mit-b0` there and copy its '

@@ -3,6 +3,8 @@
 """A foreign file becomes a model directory: weights, manifest, and a record of the change."""
 
 import json
+import logging
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -15,18 +17,20 @@ from rich.console import Group
 from rich.table import Table
 from torch import Tensor, nn
 
-from diffpixel_core.checkpoints import Manifest, save_model
+from diffpixel_core.checkpoints import MANIFEST_FILE, WEIGHTS_FILE, Manifest, save_model
 from diffpixel_core.converters.files import read_file
 from diffpixel_core.converters.hub import fetch_weights
 from diffpixel_core.converters.published import published_weights
 from diffpixel_core.converters.segformer import segformer_weights
 from diffpixel_core.converters.swin import swin_weights
-from diffpixel_core.converters.tensors import Report
+from diffpixel_core.converters.tensors import ConvertError, Report
 from diffpixel_core.labels import space_of_size
 from diffpixel_core.modalities import normalisation
 from diffpixel_core.models import MODELS, build_model
 from diffpixel_core.models.mit import Mit
 from diffpixel_core.models.released import OneKey
+
+logger = logging.getLogger(__name__)
 
 RECORD_FILE = 'conversion.json'
 SEED = 0  # of what the file has no weights for
@@ -93,7 +97,10 @@ def convert_file(source: str, kind: str, *, model: str, classes: int,
         ConvertError: If the file is damaged, of another kind, or does not fit to the last tensor.
         ModelError: If there is no such model.
     """
+    with torch.device('meta'):
+        build_model(model, classes=classes)  # refuses a wrong name before anything is read
     file = fetch_weights(source) if kind not in _WHOLE else Path(source).expanduser()
+    _require_folder(Path(output), file)
     found, others = read_file(file)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
@@ -115,17 +122,40 @@ def convert_file(source: str, kind: str, *, model: str, classes: int,
         notes.append(_ONE_KEY_NOTE)
     if any(fate.tensor.startswith('head.') for fate in report.fresh):
         notes.append('head and fusion are untrained: a start for training, no network to run')
+    notes += sorted({'bias tables ' + fate.note.partition(', ')[2] for fate in report.mapped
+                     if ', interpolated' in fate.note})
     notes += [f'the file also holds {entry}, which is left out' for entry in others
               if 'ema' in entry.lower()]
     provenance['notes'] = notes
+    parameters = sum(tensor.numel() for key, tensor in found.items()
+                     if tensor.is_floating_point() and not key.endswith(_BUFFERS))
+    del found, tensors  # gigabytes with the largest backbones, and writing takes as much again
     manifest = Manifest(model, space_of_size(classes), normalisation=rows, provenance=provenance)
-    directory = save_model(output, network, manifest)
+    logger.info('writing %s', output)
+    try:
+        directory = save_model(output, network, manifest)
+    except OSError as error:
+        raise ConvertError(f'cannot write {output}: {error.strerror}; choose another --output') \
+            from error
     record = {'source': str(source), 'kind': kind, 'model': model, 'other_entries': list(others),
               **report.as_dict()}
     (directory / RECORD_FILE).write_text(json.dumps(record, indent=1) + '\n')
-    parameters = sum(tensor.numel() for key, tensor in found.items()
-                     if tensor.is_floating_point() and not key.endswith(_BUFFERS))
     return Conversion(directory, network.eval(), report, parameters, tuple(notes))
+
+
+def _require_folder(output: Path, source: Path) -> None:
+    """Refuse a place where a model cannot be written, or where it would replace the source."""
+    if source.is_file() and output.is_dir() and source.resolve().parent == output.resolve():
+        raise ConvertError(f'{output} holds the file to be converted; choose another --output')
+    if (output / WEIGHTS_FILE).exists():
+        if not (output / MANIFEST_FILE).exists():
+            raise ConvertError(f'{output} already holds a {WEIGHTS_FILE} that is not ours; choose '
+                               'another --output')
+        logger.warning('the model in %s will be replaced', output)
+    above = next(folder for folder in (output, *output.absolute().parents) if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        what = 'read-only' if above.is_dir() else 'a file'
+        raise ConvertError(f'cannot write {output}: {above} is {what}; choose another --output')
 
 
 def conversion_text(conversion: Conversion) -> Group:

@@ -40,7 +40,7 @@ def fetch_weights(name_or_path: str) -> Path:
     Args:
         name_or_path: A file; a directory with `model.safetensors` or `pytorch_model.bin`; or a
             repository of the Hugging Face Hub such as `nvidia/mit-b0`, with `@revision` if not
-            its newest. What is on the disk goes first.
+            its main one. What is on the disk or in the cache goes first.
 
     Raises:
         FetchError: If the file does not exist, or the Hub does not have it or cannot be reached.
@@ -68,6 +68,7 @@ def _from_hub(repository: str, revision: str | None) -> Path:
         raise FetchError(f'{repository} is no file, and fetching it from the Hugging Face Hub '
                          "needs huggingface_hub: pip install 'diffpixel_ros[train]', or download "
                          'the weights yourself and pass the file') from error
+    from huggingface_hub.utils import logging as hub_logging
     page = f'{constants.ENDPOINT}/{repository}'
     name = repository if revision is None else f'{repository}@{revision}'
     try:
@@ -75,15 +76,17 @@ def _from_hub(repository: str, revision: str | None) -> Path:
             cached = try_to_load_from_cache(repository, file, revision=revision)
             if isinstance(cached, str):
                 return Path(cached)
-        logger.info('fetching %s from %s', name, constants.ENDPOINT)
+        logger.info('%s is no file here; fetching it from %s', name, constants.ENDPOINT)
+        hub_logging.set_verbosity(logging.ERROR)  # else every retry is two lines
         for file in FILES:
             with suppress(errors.RemoteEntryNotFoundError):
                 return Path(hf_hub_download(repository, file, revision=revision))
     except errors.LocalEntryNotFoundError as error:
         offline = ' (HF_HUB_OFFLINE is set)' if constants.HF_HUB_OFFLINE else ''
         raise FetchError(
-            f'{name} is not in the cache {constants.HF_HUB_CACHE} and {constants.ENDPOINT} could '
-            f'not be reached{offline}; on a machine with a network download '
+            f'{name} is no file here, not in the cache {constants.HF_HUB_CACHE}, and '
+            f'{constants.ENDPOINT} could not be reached{offline}; on a machine with a network '
+            'download '
             f'{page}/resolve/{revision or "main"}/{FILES[0]} ({FILES[1]} if there is none) and '
             f'pass the file, or run `hf download {repository}` there and copy its cache here'
         ) from error

@@ -68,6 +68,12 @@ def published_weights(found: Mapping[str, Tensor], model: nn.Module, *,
         raise ConvertError(f'{name}: the published Swin networks have two keys and no difference '
                            'discriminator, so that no file fills this variant; use the one '
                            'ending in _released')
+    has_difference, has_similarity = (any(part in key for key in found)
+                                      for part in ('.diff_0_to_1.', '.relation_judger.'))
+    if model.fusion in (Dsim, released.OneKey) and has_similarity and not has_difference:
+        raise ConvertError(f'{name} has no difference discriminators: it is a checkpoint of '
+                           'GeminiFusion, with two keys; use --from geminifusion and the variant '
+                           'ending in /gemini')
     names = _FUSIONS[model.fusion]
     state = model.state_dict()
     of_encoder = _mit_source if isinstance(model.backbone, Mit) else _swin_source

@@ -105,15 +105,16 @@ def segformer_weights(found: Mapping[str, Tensor], model: nn.Module, *,
     Raises:
         ConvertError: If the file is of another kind or size, naming every tensor that does not fit.
     """
-    require(model, MitEncoder, name=name, what='a SegFormer MiT',
-            instead='diffpixelformer_t or diffpixelformer_s')
     layout = choose_layout(found, LAYOUTS, name=name,
                            expected='the weights of a SegFormer MiT (nvidia/mit-b*, mit_b*.pth)')
+    require(model, MitEncoder, name=name, what='a SegFormer MiT',
+            instead='diffpixelformer_t or diffpixelformer_s')
     check_size(layout, found, model, name=name)
     plan = backbone_plan(layout, found, model, fresh=lambda key: None,
                          special=lambda key, foreign: None)
     return convert(found, model.state_dict(), plan, _reason, name=name,
-                   advice=f' (names read as {layout.label})')
+                   advice=f' (names read as {layout.label}); take the weights of this very '
+                          'backbone')
 
 
 def _reason(key: str) -> str | None:

@@ -8,6 +8,7 @@ in memory, and torchvision. All of them merge patches in the same order of chann
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import isqrt
@@ -159,11 +160,11 @@ def swin_weights(found: Mapping[str, Tensor], model: nn.Module, *,
     Raises:
         ConvertError: If the file is of another kind or size, naming every tensor that does not fit.
     """
-    require(model, SwinEncoder, name=name, what='a Swin',
-            instead='diffpixelformer_swin_t or diffpixelformer_l')
     layout = choose_layout(found, LAYOUTS, name=name,
                            expected='the weights of a Swin of microsoft/Swin-Transformer, '
                            'Hugging Face, timm or torchvision')
+    require(model, SwinEncoder, name=name, what='a Swin',
+            instead='diffpixelformer_swin_t or diffpixelformer_l')
     check_size(layout, found, model, name=name)
     _check_windows(found, name=name)
     present = {bare(key) for key in found}
@@ -181,7 +182,8 @@ def swin_weights(found: Mapping[str, Tensor], model: nn.Module, *,
     own = model.state_dict()
     plan = backbone_plan(layout, found, model, fresh, special)
     tensors, report = convert(found, own, plan, _reason, name=name,
-                              advice=f' (names read as {layout.label})')
+                              advice=f' (names read as {layout.label}); take the weights of this '
+                              'very backbone')
     return tensors, _with_windows(report, found, own)
 
 
@@ -199,7 +201,9 @@ def _with_windows(report: Report, found: Mapping[str, Tensor],
 
 
 def _check_windows(found: Mapping[str, Tensor], *, name: str) -> None:
-    """Refuse tables that are none of a square window, and indices that read them otherwise."""
+    """Refuse tables that are none of one square window, and indices that read them otherwise."""
+    rows = Counter(table.shape[0] for key, table in found.items()
+                   if key.endswith(TABLE) and table.ndim)
     for key, table in found.items():
         if not key.endswith(TABLE) or not table.ndim:
             continue
@@ -208,6 +212,10 @@ def _check_windows(found: Mapping[str, Tensor], *, name: str) -> None:
             raise ConvertError(f'{name}: {key} has {table.shape[0]} rows, which is (2w-1)^2 for no '
                                'window w; only square windows are supported, download the file '
                                'again or use another')
+        usual = rows.most_common(1)[0][0]
+        if table.shape[0] != usual:
+            raise ConvertError(f'{name}: {key} has {table.shape[0]} rows, most others {usual}; '
+                               'the file is damaged or of another network: download it again')
         index = found.get(key.replace(TABLE, INDEX))
         if index is not None and not torch.equal(index.flatten().long(),
                                                  relative_position(window).flatten()):

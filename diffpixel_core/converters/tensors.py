@@ -244,19 +244,23 @@ def convert(found: Mapping[str, Tensor], model: Mapping[str, Tensor],
             whole = (start, stop) == (0.0, 1.0)
             label = key if whole else f'{key}[{round(start * rows)}:{round(stop * rows)}]'
             dropped.append(Fate(label, round(tensor.numel() * (stop - start)), why))
-    faults = [f'missing: {key}' for key in wanted if key not in found]
-    faults += [f'unexpected: {key}' for key in unexpected]
-    faults += [f'{key} is {tuple(found[key].shape)}, should be {_shape_text(need.shape)}'
-               for key, need in wanted.items()
-               if key in found and not need.fits(tuple(found[key].shape))]
-    faults += [f'{key} holds NaN or infinite numbers' for key in used
-               if key in found and not torch.isfinite(found[key]).all()]
-    if faults:
+    faults = [
+        [f'missing: {key}' for key in wanted if key not in found],
+        [f'unexpected: {key}' for key in unexpected],
+        [f'{key} is {tuple(found[key].shape)}, should be {_shape_text(need.shape)}'
+         for key, need in wanted.items()
+         if key in found and not need.fits(tuple(found[key].shape))],
+        [f'{need.key} is {_kind(found[need.key])}, should hold dense floating-point numbers'
+         for key, needs in demands.items() if model[key].is_floating_point()
+         for need in needs if need.key in found and _kind(found[need.key])],
+    ]
+    if any(faults):
         raise ConvertError(f'{name} does not fit: {_first(faults)}{advice}')
 
     tensors: dict[str, Tensor] = {}
     mapped: list[Fate] = []
     fresh: list[Fate] = []
+    broken: list[str] = []
     for key, source in plan.items():
         own = model[key]
         if isinstance(source, Fresh):
@@ -269,6 +273,11 @@ def convert(found: Mapping[str, Tensor], model: Mapping[str, Tensor],
         else:
             names = dict.fromkeys(need.key for need in demands[key])
             mapped.append(Fate(key, own.numel(), ', '.join(names)))
+            broken += [name for name in names
+                       if not torch.isfinite(found[name].to(own.dtype)).all()]
+    if broken:
+        raise ConvertError(f'{name} holds NaN or infinite numbers, or too large ones for float32: '
+                           f'{_first([list(dict.fromkeys(broken))])}; take another file')
     return tensors, Report(tuple(mapped), tuple(dropped), tuple(fresh))
 
 
@@ -288,6 +297,15 @@ def _shape_text(shape: tuple[int | None, ...]) -> str:
     return f'({sides},)' if len(shape) == 1 else f'({sides})'
 
 
-def _first(faults: list[str], limit: int = 20) -> str:
-    more = f'; and {len(faults) - limit} more' if len(faults) > limit else ''
-    return '; '.join(faults[:limit]) + more
+def _kind(tensor: Tensor) -> str:
+    """Return what is wrong with a tensor as a source of weights; nothing if it will do."""
+    if tensor.is_meta or tensor.is_quantized or tensor.layout != torch.strided:
+        return 'a tensor without data' if tensor.is_meta else 'quantised or sparse'
+    return '' if tensor.is_floating_point() else str(tensor.dtype).removeprefix('torch.')
+
+
+def _first(faults: list[list[str]], limit: int = 8) -> str:
+    """Return the first faults of each kind in one line, and how many there are besides."""
+    shown = [fault for kind in faults for fault in kind[:limit]]
+    more = sum(map(len, faults)) - len(shown)
+    return '; '.join(shown) + (f'; and {more} more' if more else '')

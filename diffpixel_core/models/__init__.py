@@ -77,13 +77,15 @@ def build_model(name: str, classes: int, *, drop_path: float = 0.0) -> nn.Module
     Args:
         name: Key of `MODELS`.
         classes: Number of classes, 1 to 255.
-        drop_path: Stochastic depth of the last block while training, 0 to 1.
+        drop_path: Stochastic depth of the last block while training, 0 <= it < 1.
 
     Raises:
-        ModelError: If the name is unknown or the number of classes impossible.
+        ModelError: If the name is unknown, or the number of classes or the rate impossible.
     """
-    if not 1 <= classes <= 255:
-        raise ModelError(f'{classes} classes do not fit into 8-bit labels; use 1 to 255')
+    if not isinstance(classes, int) or not 1 <= classes <= 255:
+        raise ModelError(f'{classes!r} classes do not fit into 8-bit labels; use 1 to 255')
+    if not 0 <= drop_path < 1:
+        raise ModelError(f'drop_path is {drop_path}; it is a probability: 0 <= drop_path < 1')
     return find_variant(name).build(classes, drop_path=drop_path)
 
 
