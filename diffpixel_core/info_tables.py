@@ -167,7 +167,7 @@ def _table(*words: str) -> Table:
     """Return a table with columns of words so named, to be completed with columns of numbers."""
     table = Table(box=box.SIMPLE, show_edge=False, padding=(0, 1, 0, 0), header_style='bold')
     for word in words:
-        table.add_column(word, overflow='fold')
+        table.add_column(word, no_wrap=True)
     return table
 
 
