@@ -121,15 +121,12 @@ class _Run:
         torch.manual_seed(config.seed)
         labels = load_label_space(config.label_space)
         network = build_model(config.model, classes=len(labels), drop_path=config.drop_path)
+        self.normalisation = normalisation(('rgb', 'depth'))
         if config.init_from is not None:
             start, manifest = load_model(config.init_from)
-            if manifest.normalisation != normalisation(('rgb', 'depth')):
-                # What its weights expect; training it away costs less than a wrong checkpoint.
-                logger.warning('%s was trained with other inputs (%s); this run normalises depth '
-                               'by %s', config.init_from, manifest.normalisation['depth'],
-                               normalisation(('depth',))['depth'])
             require_same_tensors(start.state_dict(), network.state_dict(), name=config.init_from)
             network.load_state_dict(start.state_dict())
+            self.normalisation = manifest.normalisation  # what its weights were trained to see
         if config.backbone_weights is not None and not config.resume:
             logger.info('%s', load_backbone(network, config.backbone_weights).summary())
         network = self.fabric.to_device(network)
@@ -147,10 +144,9 @@ class _Run:
             crop=config.crop, batch=config.batch, seed=config.seed)
         self.held_out = held_out
         self.class_weights = self._class_weights(len(labels))
-        self.normalisation = normalisation(('rgb', 'depth'))
-        self.inputs = NetworkInputs(self.normalisation).to(self.fabric.device)
         if config.resume:
             self._load()
+        self.inputs = NetworkInputs(self.normalisation).to(self.fabric.device)
 
     def train(self, stop: 'StopRequest') -> Path:
         """Run to the end, or to a request to stop, and return the final model's directory."""
@@ -270,6 +266,7 @@ class _Run:
                 else config.data.train_folder)
         manifest = Manifest(
             model=config.model, label_space=config.label_space, input_size=config.crop,
+            normalisation=self.normalisation,
             metrics={'held_out': metrics, 'protocol': 'whole frame, native label size, '
                                                       f'{config.precision}{protocol}'},
             provenance={'data': data, 'steps': self.progress.step, 'commit': _commit(),
@@ -284,6 +281,7 @@ class _Run:
             'version': _CHECKPOINT_VERSION,
             'progress': dataclasses.asdict(self.progress),
             'config': json.dumps(_plain(self.config)),
+            'normalisation': json.dumps(self.normalisation),
             'model': self.network.state_dict(),
             'average': self.average.module.state_dict(),
             'optimiser': self.optimiser.state_dict(),
@@ -320,6 +318,8 @@ class _Run:
             if earlier[key] != now[key]:
                 raise TrainError(f'{path} was trained with {key} {earlier[key]!r}, not '
                                  f'{now[key]!r}; resume with the same or choose another --output')
+        if 'normalisation' in content:  # runs of version 0.1 before it have the default
+            self.normalisation = json.loads(content['normalisation'])
         self.network.load_state_dict(content['model'])
         self.average.module.load_state_dict(content['average'])
         # The checkpoint brings rates and decay of its own: those now asked for count.

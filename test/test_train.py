@@ -16,7 +16,7 @@ import pytest
 import torch
 import yaml
 
-from diffpixel_core.checkpoints import load_model
+from diffpixel_core.checkpoints import Manifest, load_model, save_model
 from diffpixel_core.config import (
     AugmentConfig,
     ConfigError,
@@ -28,6 +28,7 @@ from diffpixel_core.config import (
 )
 from diffpixel_core.datasets import Batch, TrainBatches
 from diffpixel_core.evaluate import evaluate_model
+from diffpixel_core.modalities import normalisation
 from diffpixel_core.models import build_model
 from diffpixel_core.optimise import AveragedModel, lr_factor, parameter_groups
 from diffpixel_core.train import TrainError, TrainingInterruptedError, train
@@ -198,6 +199,18 @@ def test_weights_of_another_run_are_the_start(frames: Path, tmp_path: Path) -> N
     one, two = (load_model(path)[0].state_dict() for path in (first, second))
     name = 'encoder.stages.0.embed.conv.weight'
     assert torch.allclose(one[name], two[name], atol=1e-6)
+
+
+def test_a_start_brings_the_inputs_it_was_trained_to_see(frames: Path, tmp_path: Path) -> None:
+    """A converted published model sees depth otherwise; so does the run, also when resumed."""
+    rows = normalisation(('rgb', 'depth'))
+    rows['depth'] |= {'maximum': 10.0, 'mean': [0.0], 'std': [10.0]}
+    start = save_model(tmp_path / 'start', build_model('diffpixelformer_t', classes=40),
+                       Manifest('diffpixelformer_t', 'nyu40', normalisation=rows))
+    config = tiny(frames, tmp_path / 'run', steps=1, init_from=str(start))
+    assert load_model(train(config))[1].normalisation['depth']['std'] == [10.0]
+    again = dataclasses.replace(config, steps=2, init_from=None, resume=True)
+    assert load_model(train(again))[1].normalisation['depth']['std'] == [10.0]
 
 
 def test_loss_that_is_not_finite_names_the_files(frames: Path, tmp_path: Path) -> None:
