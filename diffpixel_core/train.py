@@ -29,6 +29,7 @@ from diffpixel_core.checkpoints import Manifest, load_model, require_same_tensor
 from diffpixel_core.config import TrainConfig
 from diffpixel_core.converters.backbone import load_backbone
 from diffpixel_core.converters.hub import fetch_weights
+from diffpixel_core.converters.tensors import Report
 from diffpixel_core.datasets import (
     Batch,
     Frames,
@@ -51,6 +52,7 @@ from diffpixel_core.transforms import Sample
 logger = logging.getLogger(__name__)
 
 CHECKPOINT = 'last.ckpt'
+BACKBONE_RECORD = 'backbone.json'  # what became of each tensor of --backbone-weights
 _CHECKPOINT_VERSION = 1
 # What a resumed run must have in common with the one that wrote the checkpoint.
 _FIXED = ('model', 'label_space', 'crop', 'batch', 'seed')
@@ -104,6 +106,8 @@ def train(config: TrainConfig) -> Path:
         # Now that the settings fit: a refused resume must not replace those of the run.
         output.mkdir(parents=True, exist_ok=True)
         (output / 'config.yaml').write_text(yaml.safe_dump(_plain(config), sort_keys=False))
+        if run.start is not None:
+            (output / BACKBONE_RECORD).write_text(json.dumps(run.start.as_dict(), indent=1) + '\n')
         return run.train(stop)
 
 
@@ -127,8 +131,11 @@ class _Run:
             require_same_tensors(start.state_dict(), network.state_dict(), name=config.init_from)
             network.load_state_dict(start.state_dict())
             self.normalisation = manifest.normalisation  # what its weights were trained to see
+        self.start: Report | None = None
         if config.backbone_weights is not None and not config.resume:
-            logger.info('%s', load_backbone(network, config.backbone_weights).summary())
+            self.start = load_backbone(network, config.backbone_weights)
+            logger.info('%s: %s; every tensor by name in %s', config.backbone_weights,
+                        self.start.summary(), self.output / BACKBONE_RECORD)
         network = self.fabric.to_device(network)
         self.network = network
         self.average = AveragedModel(network, config.optimiser.ema)

@@ -4,6 +4,7 @@
 
 import csv
 import dataclasses
+import json
 import os
 import shutil
 import signal
@@ -280,6 +281,7 @@ def test_a_run_starts_from_imagenet_weights_and_resumes_without_them(frames: Pat
     found = network.encoder.stages[2].blocks[1].feed_forward.fc1.weight
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
     assert manifest.provenance['config']['backbone_weights'] == str(tmp_path / 'mit_b0')
+    assert json.loads((tmp_path / 'run' / 'backbone.json').read_text())['mapped']
     shutil.rmtree(tmp_path / 'mit_b0')
     train(load_config(recipe, [*flags[:-1], '4', '--resume', 'true']))
 
