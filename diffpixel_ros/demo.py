@@ -32,6 +32,7 @@ from diffpixel_core.bags import BagReader, BagWriter
 from diffpixel_core.errors import DiffPixelError
 from diffpixel_core.report import write_report
 from diffpixel_core.rgbd_bags import RgbdTopics, find_rgbd_topics
+from diffpixel_ros.demo_examine import examine
 from diffpixel_ros.demo_report import report_data
 from diffpixel_ros.demo_result import (
     CONFIDENCE,
@@ -39,7 +40,6 @@ from diffpixel_ros.demo_result import (
     SEMANTIC,
     DemoResult,
     Run,
-    examine,
     judge,
 )
 from diffpixel_ros.node_process import NodeProcess, private_domain

@@ -32,17 +32,16 @@ from diffpixel_core.rgbd_bags import (
     write_rgbd_bag,
 )
 from diffpixel_ros.demo import demo_table, run_demo
+from diffpixel_ros.demo_examine import ResultError, examine
 from diffpixel_ros.demo_result import (
     CONFIDENCE,
     LABELS,
     SEMANTIC,
     DemoResult,
     Findings,
-    ResultError,
     Run,
     account,
     count_drops,
-    examine,
     latencies_ms,
 )
 from diffpixel_ros.node_process import NodeError, private_domain
