@@ -28,6 +28,7 @@ from diffpixel_core.converters.tensors import (
     convert,
 )
 from diffpixel_core.models import MODELS, build_model
+from diffpixel_core.models.swin import relative_position
 from diffpixel_core.segmenter import load_segmenter
 from goldens.published import GOLDENS, inputs, published_state
 
@@ -141,6 +142,18 @@ def test_a_file_of_the_earlier_published_code_has_no_factors() -> None:
     state = {key: tensor for key, tensor in published_state().items() if 'scale_factor' not in key}
     for name in ('diffpixelformer_t_released', 'diffpixelformer_t'):
         published_weights(state, build_model(name, classes=40), name='earlier.pth')
+
+
+def test_a_published_index_that_reads_the_biases_otherwise_is_refused() -> None:
+    state = published_state('keys_swin_tiny')
+    key = 'encoder.body.layers.0.blocks.0.attn.module.relative_position_index'
+    model = build_model('diffpixelformer_swin_t_released', classes=40)
+    state[key] = relative_position(7)
+    _, report = published_weights(state, model, name='swin.pth')
+    assert [fate.tensor for fate in report.dropped] == [key]
+    state[key] = state[key].T.contiguous()
+    with pytest.raises(ConvertError, match='does not read the biases'):
+        published_weights(state, model, name='swin.pth')
 
 
 def test_numbers_that_are_not_finite_are_refused() -> None:

@@ -132,14 +132,14 @@ def convert_file(source: str, kind: str, *, model: str, classes: int,
     del found, tensors  # gigabytes with the largest backbones, and writing takes as much again
     manifest = Manifest(model, space_of_size(classes), normalisation=rows, provenance=provenance)
     logger.info('writing %s', output)
+    record = {'source': str(source), 'kind': kind, 'model': model, 'other_entries': list(others),
+              **report.as_dict()}
     try:
         directory = save_model(output, network, manifest)
+        (directory / RECORD_FILE).write_text(json.dumps(record, indent=1) + '\n')
     except OSError as error:
         raise ConvertError(f'cannot write {output}: {error.strerror}; choose another --output') \
             from error
-    record = {'source': str(source), 'kind': kind, 'model': model, 'other_entries': list(others),
-              **report.as_dict()}
-    (directory / RECORD_FILE).write_text(json.dumps(record, indent=1) + '\n')
     return Conversion(directory, network.eval(), report, parameters, tuple(notes))
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from diffpixel_core.converters.layouts import describe
+from diffpixel_core.converters.swin import check_windows
 from diffpixel_core.converters.tensors import (
     Concat,
     ConvertError,
@@ -74,26 +75,36 @@ def published_weights(found: Mapping[str, Tensor], model: nn.Module, *,
         raise ConvertError(f'{name} has no difference discriminators: it is a checkpoint of '
                            'GeminiFusion, with two keys; use --from geminifusion and the variant '
                            'ending in /gemini')
+    check_windows(found, name=name)
     names = _FUSIONS[model.fusion]
     state = model.state_dict()
     of_encoder = _mit_source if isinstance(model.backbone, Mit) else _swin_source
     plan = {key: _source(key, names, of_encoder) for key in state}
 
-    dropped: dict[str, str] = {}
-    expected: list[Demand] = []
-    for prefix, dim in _blocks(model.backbone):
-        for pattern, why in names.dropped.items():
-            for part, shape in _fusion_shapes(dim).items():
-                if re.fullmatch(pattern, part):
-                    dropped[prefix + part] = why
-                    if (why is _ONE_KEY and not re.fullmatch(_FACTORS, part)) \
-                            or prefix + part in found:  # an earlier published code has no factors
-                        expected.append(Demand(prefix + part, shape))
-        if isinstance(model.backbone, Swin) and prefix + _INDEX in found:
-            dropped[prefix + _INDEX] = 'computed from the window size'
-            expected.append(Demand(prefix + _INDEX, (model.backbone.window ** 2,) * 2))
+    dropped, expected = _left_over(found, names, model.backbone)
     return convert(found, state, plan, dropped.get, name=name, expected=expected,
                    advice='. Give the model and the number of classes it was trained with')
+
+
+def _left_over(found: Mapping[str, Tensor], names: '_Names',
+               backbone: Mit | Swin) -> tuple[dict[str, str], list[Demand]]:
+    """Return what of a published file has no place here, and why; and what of it must fit.
+
+    A dropped tensor that is in the file must have its shape; one that `names` requires must be
+    there, too, or the file is of another network.
+    """
+    dropped: dict[str, str] = {}
+    expected: list[Demand] = []
+    for prefix, dim in _blocks(backbone):
+        shapes = _fusion_shapes(dim)
+        for pattern, why in names.dropped.items():
+            parts = [part for part in shapes if re.fullmatch(pattern, part)]
+            dropped |= {prefix + part: why for part in parts}
+            expected += [Demand(prefix + part, shapes[part]) for part in parts
+                         if prefix + part in found or re.fullmatch(names.required, part)]
+        if isinstance(backbone, Swin):
+            dropped[prefix + _INDEX] = 'computed from the window size'  # see `check_windows`
+    return dropped, expected
 
 
 def _blocks(backbone: Mit | Swin) -> Iterator[tuple[str, int]]:
@@ -161,10 +172,12 @@ class _Names:
     Attributes:
         sources: For each of our parameters a source, whose keys lack the block's prefix.
         dropped: Patterns of names within the published fusion that have no place in it, and why.
+        required: Pattern of those of them that a file cannot lack.
     """
 
     sources: Mapping[str, Source]
     dropped: Mapping[str, str]
+    required: str = ''
 
 
 def _linear(ours: str, theirs: str, part: tuple[int, int, int] = (0, 1, 1)) -> dict[str, Source]:
@@ -198,14 +211,15 @@ def _window_layer(ours: str, theirs: str) -> dict[str, Source]:
 _FACTORS = r'scale_factor_.*'
 _IN = r'cross_attn_.*\.in_proj_.*'
 _DIFFS = r'diff_.*'
-_JUDGES = rf'relation_judger.*|{_DIFFS}'
+_DEAD = rf'relation_judger.*|{_DIFFS}|k_noise.*'
 
 _FUSIONS: Mapping[Fusion, _Names] = {
     Dsim: _Names({**_THREE_KEYS, 'alpha': Fill(1.0, _UNTRAINED), 'beta': Fill(1.0, _UNTRAINED)},
                  {_FACTORS: _UNTRAINED}),
     released.OneKey: _Names(
         {**_VALUE, 'value_noise': Copy('v_noise.weight')},
-        {_FACTORS: _ONE_KEY, _IN: _WQ_WK, _JUDGES: _ONE_KEY, r'k_noise\.weight': _ONE_KEY}),
+        {_FACTORS: _ONE_KEY, _IN: _WQ_WK, _DEAD: _ONE_KEY},
+        required=_DEAD),  # the factors may lack: an earlier published code has none
     released.TwoKeys: _Names({**_SIMILARITY, **_QKV, **_NOISE},
                              {_FACTORS: _NOT_HERE, _DIFFS: _NOT_HERE}),
     NoFusion: _Names({}, {'.*': _NOT_HERE}),

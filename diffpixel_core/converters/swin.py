@@ -166,7 +166,7 @@ def swin_weights(found: Mapping[str, Tensor], model: nn.Module, *,
     require(model, SwinEncoder, name=name, what='a Swin',
             instead='diffpixelformer_swin_t or diffpixelformer_l')
     check_size(layout, found, model, name=name)
-    _check_windows(found, name=name)
+    check_windows(found, name=name)
     present = {bare(key) for key in found}
 
     def fresh(key: str) -> str | None:
@@ -200,7 +200,7 @@ def _with_windows(report: Report, found: Mapping[str, Tensor],
     return replace(report, mapped=tuple(mapped))
 
 
-def _check_windows(found: Mapping[str, Tensor], *, name: str) -> None:
+def check_windows(found: Mapping[str, Tensor], *, name: str) -> None:
     """Refuse tables that are none of one square window, and indices that read them otherwise."""
     rows = Counter(table.shape[0] for key, table in found.items()
                    if key.endswith(TABLE) and table.ndim)

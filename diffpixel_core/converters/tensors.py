@@ -273,8 +273,8 @@ def convert(found: Mapping[str, Tensor], model: Mapping[str, Tensor],
         else:
             names = dict.fromkeys(need.key for need in demands[key])
             mapped.append(Fate(key, own.numel(), ', '.join(names)))
-            broken += [name for name in names
-                       if not torch.isfinite(found[name].to(own.dtype)).all()]
+            broken += [part for part in names
+                       if not torch.isfinite(found[part].to(own.dtype)).all()]
     if broken:
         raise ConvertError(f'{name} holds NaN or infinite numbers, or too large ones for float32: '
                            f'{_first([list(dict.fromkeys(broken))])}; take another file')
