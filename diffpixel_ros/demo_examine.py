@@ -20,6 +20,7 @@ from diffpixel_core.labels import (
     load_label_space,
     mapping,
 )
+from diffpixel_core.messages import decode_colour, decode_depth
 from diffpixel_core.metrics import ConfusionMatrix
 from diffpixel_core.report import Check
 from diffpixel_ros.demo_result import (
@@ -31,7 +32,6 @@ from diffpixel_ros.demo_result import (
     Run,
     pair_stamps,
 )
-from diffpixel_ros.messages import decode_colour, decode_depth
 from diffpixel_ros.replay import header_stamp_ns
 
 logger = logging.getLogger(__name__)

@@ -14,10 +14,10 @@ from rclpy.clock import JumpHandle, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from sensor_msgs.msg import CameraInfo, Image
 
+from diffpixel_core.messages import MessageError, check_colour, check_depth, stamp_ns
 from diffpixel_core.pairing import Pairer
 from diffpixel_ros.diagnostics import Statistics
 from diffpixel_ros.lifecycle import GuardedLifecycleNode
-from diffpixel_ros.messages import MessageError, check_colour, check_depth, stamp_ns
 from diffpixel_ros.parameters import NodeParameters
 from diffpixel_ros.qos import AdaptiveSubscription
 

@@ -34,11 +34,11 @@ from rclpy.utilities import remove_ros_args
 from diffpixel_core.errors import DiffPixelError
 from diffpixel_core.frame import Frame
 from diffpixel_core.labels import UNLABELLED
+from diffpixel_core.messages import decode_colour, decode_depth, stamp_ns
 from diffpixel_core.segmenter import Segmentation, Segmenter, load_segmenter
 from diffpixel_ros.diagnostics import Statistics, diagnostic_array
 from diffpixel_ros.inputs import ImagePair, Inputs
 from diffpixel_ros.lifecycle import GuardedLifecycleNode
-from diffpixel_ros.messages import decode_colour, decode_depth, stamp_ns
 from diffpixel_ros.outputs import Outputs
 from diffpixel_ros.parameters import (
     NodeParameters,

@@ -18,7 +18,7 @@ from std_msgs.msg import Header, String
 
 from diffpixel_core.errors import DiffPixelError
 from diffpixel_core.labels import UNLABELLED, LabelSpace
-from diffpixel_ros.messages import fill_image
+from diffpixel_core.messages import fill_image
 from diffpixel_ros.qos import OUTPUT_QOS
 
 LABELS_SCHEMA = 1

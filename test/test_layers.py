@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = {
     1: 'errors frame labels modalities depth geometry pairing config threads paper',
     2: 'models metrics losses transforms',
-    3: 'checkpoints converters datasets deploy synthetic bags rgbd_bags image_folder',
+    3: 'checkpoints converters datasets deploy synthetic bags rgbd_bags image_folder messages',
     4: 'engines info info_tables',
     5: 'segmenter',
     6: 'train training_log optimise evaluate report',
@@ -19,7 +19,7 @@ FLOORS = {
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 NODE_MAY_IMPORT = {'errors', 'frame', 'labels', 'depth', 'geometry', 'pairing', 'metrics',
-                   'segmenter', 'bags', 'rgbd_bags', 'report'}
+                   'segmenter', 'bags', 'rgbd_bags', 'report', 'messages'}
 HEAVY = {'torch', 'rclpy', 'embreex', 'lightning_fabric', 'lightning', 'matplotlib', 'rosbags'}
 
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from diffpixel_ros.messages import (
+from diffpixel_core.messages import (
     MAX_PIXELS,
     MessageError,
     check_colour,
