@@ -7,6 +7,7 @@ Everywhere else depth is `(H, W)` float32 metres along the optical axis and 0 me
 
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -47,7 +48,8 @@ def depth_in_metres(raw: npt.NDArray[Any], unit: str) -> npt.NDArray[np.float32]
             raise DepthError(f"depth unit 'm' means float metres but the image is {raw.dtype}; "
                              "use unit 'mm', 'm5000' or 'sun' for 16-bit images")
         metres = raw.astype(np.float32)
-        metres[~(np.isfinite(metres) & (metres > 0))] = 0
+        # Multiplied as bits, for NaN times 0 is NaN; a mask as index takes ten times longer.
+        metres.view(np.uint32)[...] *= (metres > 0) & (metres < np.inf)
         return metres
     if raw.dtype != np.uint16:
         remedy = ("float images need unit 'm'" if raw.dtype.kind == 'f'
@@ -56,7 +58,7 @@ def depth_in_metres(raw: npt.NDArray[Any], unit: str) -> npt.NDArray[np.float32]
                          f'{remedy}')
     steps = (raw >> 3) | (raw << 13) if unit == 'sun' else raw
     metres = steps * np.float32(_METRES_PER_STEP[unit])
-    metres[raw == _NOT_MEASURED_16BIT] = 0
+    metres *= raw != _NOT_MEASURED_16BIT
     return metres
 
 
@@ -65,3 +67,32 @@ def depth_in_millimetres(depth_m: npt.NDArray[np.floating[Any]]) -> npt.NDArray[
     measured = np.isfinite(depth_m) & (depth_m > 0)
     millimetres = np.rint(np.where(measured, depth_m, 0) * 1000.0)
     return np.minimum(millimetres, _NOT_MEASURED_16BIT - 1).astype(np.uint16)
+
+
+def fill_nearest(depth_m: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return depth in which each hole has taken the value of the nearest measured pixel.
+
+    Nearest by OpenCV's 5x5 chamfer distance, which is within 2 % of the Euclidean one.
+
+    Args:
+        depth_m: `(H, W)` float32 metres; 0, NaN, infinite or negative = not measured.
+
+    Returns:
+        `(H, W)` float32 metres, a new array; all 0 where nothing at all is measured.
+
+    Source: cv2.distanceTransformWithLabels; G. Borgefors, "Distance transformations in digital
+    images", CVGIP 34, 1986.
+    """
+    measured = (depth_m > 0) & (depth_m < np.inf)
+    places = np.flatnonzero(measured)
+    if places.size == depth_m.size:
+        return depth_m.copy()
+    if places.size == 0:
+        return np.zeros_like(depth_m)
+    _, labels = cv2.distanceTransformWithLabels(
+        (~measured).view(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    nearest = np.asarray(labels, np.int32)
+    table = np.zeros(places.size + 1, np.float32)  # labels begin at 1
+    table[nearest.take(places)] = depth_m.take(places)
+    filled: npt.NDArray[np.float32] = table.take(nearest)
+    return filled

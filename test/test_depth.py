@@ -5,7 +5,12 @@
 import numpy as np
 import pytest
 
-from diffpixel_core.depth import DepthError, depth_in_metres, depth_in_millimetres
+from diffpixel_core.depth import (
+    DepthError,
+    depth_in_metres,
+    depth_in_millimetres,
+    fill_nearest,
+)
 
 
 def test_units_agree_on_one_distance() -> None:
@@ -53,3 +58,28 @@ def test_millimetres_round_and_come_back() -> None:
     millimetres = depth_in_millimetres(depth)
     assert list(millimetres[0]) == [0, 1, 1235, 65534, 0, 0]
     np.testing.assert_allclose(depth_in_metres(millimetres, 'mm')[0, 1:3], [0.001, 1.235])
+
+
+def test_holes_take_the_value_of_a_nearest_measured_pixel() -> None:
+    rng = np.random.default_rng(0)
+    depth = np.where(rng.random((24, 31)) < 0.03, rng.uniform(1, 9, (24, 31)), 0).astype(np.float32)
+    depth[0, :4] = np.nan, np.inf, -1, 0
+    before = depth.copy()
+    filled = fill_nearest(depth)
+    np.testing.assert_array_equal(depth, before)
+    assert filled.dtype == np.float32
+    places = np.argwhere((before > 0) & (before < np.inf))
+    values = before[tuple(places.T)]
+    assert len(set(values)) == len(values)  # so that a value names its pixel
+    for row, column in np.ndindex(*depth.shape):
+        distances = np.hypot(*(places - (row, column)).T)
+        taken = distances[values == filled[row, column]]
+        assert taken <= distances.min() * 1.05  # chamfer distances are that good
+
+
+def test_nothing_measured_stays_nothing_and_everything_measured_stays() -> None:
+    assert not fill_nearest(np.zeros((3, 4), np.float32)).any()
+    full = np.arange(1, 13, dtype=np.float32).reshape(3, 4)
+    filled = fill_nearest(full)
+    np.testing.assert_array_equal(filled, full)
+    assert filled is not full

@@ -4,6 +4,7 @@
 
 import sys
 from array import array
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,7 +24,8 @@ from diffpixel_core.messages import (
 )
 
 H, W = 3, 4
-ORDER = {'rgb8': 'RGB', 'bgr8': 'BGR', 'rgba8': 'RGBA', 'bgra8': 'BGRA', 'mono8': 'Y'}
+ORDER = {'rgb8': 'RGB', 'bgr8': 'BGR', 'rgba8': 'RGBA', 'bgra8': 'BGRA', 'mono8': 'Y',
+         '8UC1': 'Y', '8UC3': 'BGR', '8UC4': 'BGRA'}
 
 
 def _message(rows: list[bytes], encoding: str, *, width: int = W, padding: int = 0,
@@ -48,6 +50,7 @@ def test_colour_is_read_as_its_encoding_says(encoding: str, padding: int,
     order = ORDER[encoding]
     rows = _random_rows(len(order))
     message = _message(rows, encoding, padding=padding, last_row_padded=last_row_padded)
+    assert check_colour(message) == (H, W)
     image = decode_colour(message)
     assert image.shape == (H, W, 3)
     assert image.dtype == np.uint8
@@ -75,6 +78,59 @@ def test_yuv_comes_back_as_the_colours_that_went_in(encoding: str, luma_first: b
         assert np.abs(image[v].astype(int) - colour).max() < 12, (image[v], colour)
 
 
+def _rgb_from_yuv(y: int, u: int, v: int) -> list[float]:
+    """Return red, green and blue of studio-swing values; ITU-R BT.601."""
+    luma, blue, red = 255 / 219 * (y - 16), 255 / 224 * (u - 128), 255 / 224 * (v - 128)
+    rgb = (luma + 1.402 * red, luma - 0.344 * blue - 0.714 * red, luma + 1.772 * blue)
+    return [min(max(value, 0.0), 255.0) for value in rgb]
+
+
+@pytest.mark.parametrize('padding', [0, 3])
+@pytest.mark.parametrize('encoding', ['yuv422', 'uyvy', 'yuv422_yuy2', 'yuyv', 'nv12', 'nv21'])
+def test_yuv_is_read_value_by_value(encoding: str, padding: int) -> None:
+    height, planar = 4, encoding.startswith('nv')
+    random = np.random.default_rng(5).integers(40, 200, (6, W * (1 if planar else 2)))
+    rows = [row.tobytes() for row in random[:6 if planar else height].astype(np.uint8)]
+    message = _message(rows, encoding, padding=padding)
+    message.height = height
+    assert check_colour(message) == (height, W)
+    image = decode_colour(message)
+    assert image.shape == (height, W, 3)
+    for row in range(height):
+        for column in range(W):
+            pair = column // 2 * 2
+            if planar:
+                y, chroma = rows[row][column], rows[height + row // 2][pair:pair + 2]
+                u, v = chroma if encoding == 'nv12' else chroma[::-1]
+            else:
+                four = rows[row][2 * pair:2 * pair + 4]
+                luma_first = encoding in ('yuv422_yuy2', 'yuyv')
+                lumas, chroma = (four[0::2], four[1::2]) if luma_first else (four[1::2], four[0::2])
+                y, (u, v) = lumas[column % 2], chroma
+            assert np.abs(image[row, column] - np.array(_rgb_from_yuv(y, u, v))).max() < 2
+
+
+@pytest.mark.parametrize('big_endian', [False, True])
+@pytest.mark.parametrize('padding', [0, 3])
+def test_grey_of_16_bits_keeps_its_brightness(big_endian: bool, padding: int) -> None:
+    rows = _random_rows(2)
+    image = decode_colour(_message(rows, 'mono16', big_endian=big_endian, padding=padding))
+    for v in range(H):
+        for u in range(W):
+            raw = int.from_bytes(rows[v][2 * u:2 * u + 2], 'big' if big_endian else 'little')
+            assert image[v, u].tolist() == [round(raw * 255 / 65535)] * 3
+
+
+@pytest.mark.parametrize('wrap', [bytes, bytearray, lambda data: np.frombuffer(data, np.uint8)])
+def test_data_may_be_whatever_holds_bytes(wrap: Callable[[bytes], Any]) -> None:
+    for encoding, size, decode in (('bgr8', 3, decode_colour), ('16UC1', 2, decode_depth),
+                                   ('yuyv', 2, decode_colour), ('32FC1', 4, decode_depth)):
+        message = _message(_random_rows(size), encoding, padding=1)
+        before = decode(message)
+        message.data = wrap(message.data.tobytes())
+        assert decode(message).tobytes() == before.tobytes()
+
+
 def test_rgb8_is_not_copied() -> None:
     message = _message(_random_rows(3), 'rgb8')
     assert np.shares_memory(decode_colour(message), np.frombuffer(message.data, np.uint8))
@@ -87,6 +143,7 @@ def test_16_bit_depth_is_millimetres(encoding: str, big_endian: bool, padding: i
     rows = _random_rows(2)
     rows[0] = b'\0\0\xff\xff' + rows[0][4:]
     message = _message(rows, encoding, big_endian=big_endian, padding=padding)
+    assert check_depth(message) == (H, W)
     depth_m = decode_depth(message)
     assert depth_m.dtype == np.float32
     for v in range(H):
@@ -159,9 +216,31 @@ def test_malformed_depth_is_refused_by_name(change: dict[str, Any], cause: str,
         assert caught.value.cause == cause
 
 
-def test_odd_width_is_refused_where_pixels_come_in_pairs() -> None:
-    with pytest.raises(MessageError, match='even'):
-        check_colour(_message([b'\0' * 6] * 2, 'yuv422', width=3))
+@pytest.mark.parametrize(('encoding', 'width', 'height'), [
+    ('yuv422', 3, 2), ('yuyv', 5, 2), ('nv12', 3, 2), ('nv12', 4, 3), ('nv21', 4, 1)])
+def test_odd_sizes_are_refused_where_pixels_share_a_colour(encoding: str, width: int,
+                                                           height: int) -> None:
+    message = _message([b'\0' * 16] * 8, encoding, width=width)
+    message.height = height
+    with pytest.raises(MessageError, match='even') as caught:
+        check_colour(message)
+    assert caught.value.cause == 'bad_size'
+
+
+def test_planes_of_colour_are_part_of_the_image() -> None:
+    message = _message([b'\0' * W] * 5, 'nv12')
+    message.height = 4
+    with pytest.raises(MessageError, match='20 bytes, it needs 24'):
+        check_colour(message)
+
+
+@pytest.mark.parametrize('check', [check_colour, check_depth])
+def test_a_refusal_repeats_little_of_what_the_message_says(
+        check: Callable[[Any], object]) -> None:
+    message = _message(_random_rows(3), 'x' * 100_000)
+    with pytest.raises(MessageError) as caught:
+        check(message)
+    assert len(str(caught.value)) < 400
 
 
 @pytest.mark.parametrize(('shape', 'dtype', 'encoding'), [
