@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import resources
+from types import MappingProxyType
 from typing import Any
 
 import cv2
@@ -17,6 +18,14 @@ from diffpixel_core.errors import DiffPixelError
 
 UNLABELLED = 255
 LABEL_SPACES = ('nyu40', 'nyu13', 'sun37')
+# How a label image is published: type of a pixel, and its number for "unlabelled".
+# Source: vision_msgs/LabelInfo.msg (255 and 65535); semantic_inference and Hydra (-1).
+LABEL_ENCODINGS: Mapping[str, tuple[type[np.integer[Any]], int]] = MappingProxyType({
+    'mono8': (np.uint8, UNLABELLED),
+    '16UC1': (np.uint16, 65535),
+    '16SC1': (np.int16, -1),
+    '32SC1': (np.int32, -1),
+})
 
 
 class LabelError(DiffPixelError):
@@ -156,4 +165,49 @@ def mapping(source: LabelSpace, target: LabelSpace) -> npt.NDArray[np.uint8]:
     if (table == UNLABELLED).all():
         raise LabelError(f'no class of label space {source.name!r} exists in {target.name!r}; '
                          'score in the label space the model was trained with')
+    return table
+
+
+def encode_labels(labels: npt.NDArray[np.uint8], encoding: str) -> npt.NDArray[Any]:
+    """Return labels as the pixels of an encoding, "unlabelled" as that encoding says it.
+
+    Args:
+        labels: `(H, W)` uint8, 255 = unlabelled.
+        encoding: Key of `LABEL_ENCODINGS`; mono8 returns `labels` themselves.
+
+    Raises:
+        LabelError: If the encoding is none of these.
+    """
+    if encoding not in LABEL_ENCODINGS:
+        raise LabelError(f'label encoding {encoding!r} is unknown; choose one of '
+                         f'{", ".join(LABEL_ENCODINGS)}')
+    if encoding == 'mono8':
+        return labels
+    return np.asarray(cv2.LUT(labels, _encoding_table(encoding)))
+
+
+def decode_labels(image: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Return `(H, W)` uint8 labels of a label image of any integer type, 255 = unlabelled.
+
+    Args:
+        image: `(H, W)` integers; all that is not 0 to 254 counts as unlabelled.
+
+    Raises:
+        LabelError: If its pixels are no integers.
+    """
+    if image.dtype.kind not in 'iu':
+        raise LabelError(f'a label image has integer pixels, this one has {image.dtype}; use one '
+                         f'of {", ".join(LABEL_ENCODINGS)}')
+    if image.dtype == np.uint8:
+        return image
+    # As unsigned numbers of 16 bits or more, negative ones are larger than any label.
+    unsigned = image.astype(f'u{max(2, image.dtype.itemsize)}')
+    return np.asarray(np.minimum(unsigned, UNLABELLED), np.uint8)
+
+
+@cache
+def _encoding_table(encoding: str) -> npt.NDArray[Any]:
+    dtype, unlabelled = LABEL_ENCODINGS[encoding]
+    table = np.arange(256).astype(dtype)
+    table[UNLABELLED] = unlabelled
     return table

@@ -2,13 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Label spaces are complete, distinct, and translate into one another."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from diffpixel_core.labels import (
+    LABEL_ENCODINGS,
     LABEL_SPACES,
     UNLABELLED,
     LabelError,
+    decode_labels,
+    encode_labels,
     load_label_space,
     mapping,
     space_of_size,
@@ -85,3 +90,54 @@ def test_unknown_names_are_refused_with_the_known_ones() -> None:
         load_label_space('cityscapes')
     with pytest.raises(LabelError, match='no class'):
         load_label_space('nyu13').index('refridgerator')
+
+
+def every_label() -> Any:
+    return np.random.default_rng(0).permutation(256).astype(np.uint8).reshape(16, 16)
+
+
+@pytest.mark.parametrize(('encoding', 'dtype', 'unlabelled'), [
+    ('mono8', np.uint8, 255), ('16UC1', np.uint16, 65535), ('16SC1', np.int16, -1),
+    ('32SC1', np.int32, -1)])
+def test_every_encoding_says_unlabelled_its_own_way(encoding: str, dtype: Any,
+                                                    unlabelled: int) -> None:
+    labels = every_label()
+    image = encode_labels(labels, encoding)
+    assert image.dtype == dtype
+    assert image.tolist() == [[unlabelled if label == 255 else int(label) for label in row]
+                              for row in labels]
+    assert LABEL_ENCODINGS[encoding] == (dtype, unlabelled)
+
+
+def test_mono8_is_not_copied() -> None:
+    labels = every_label()
+    assert encode_labels(labels, 'mono8') is labels
+    assert decode_labels(labels) is labels
+
+
+def test_an_unknown_encoding_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(LabelError, match=r'8UC1.*mono8, 16UC1, 16SC1, 32SC1'):
+        encode_labels(every_label(), '8UC1')
+
+
+@pytest.mark.parametrize('encoding', LABEL_ENCODINGS)
+def test_encoded_labels_come_back(encoding: str) -> None:
+    labels = every_label()
+    np.testing.assert_array_equal(decode_labels(encode_labels(labels, encoding)), labels)
+
+
+@pytest.mark.parametrize('dtype', ['u1', 'i1', '<u2', '>u2', '<i2', '>i2', '<i4', '>i4', '<u4',
+                                   '<i8', '<u8'])
+def test_whatever_is_no_label_is_unlabelled(dtype: str) -> None:
+    limits = np.iinfo(np.dtype(dtype))
+    values = [v for v in (limits.min, -2, -1, 0, 1, 127, 128, 254, 255, 256, 65535, 65536,
+                          limits.max) if limits.min <= v <= limits.max]
+    labels = decode_labels(np.array([values], dtype))
+    assert labels.dtype == np.uint8
+    assert labels.tolist() == [[v if 0 <= v <= 254 else 255 for v in values]]
+
+
+@pytest.mark.parametrize('dtype', [np.float32, np.bool_, np.complex64])
+def test_label_images_without_integers_are_refused(dtype: Any) -> None:
+    with pytest.raises(LabelError, match='integer'):
+        decode_labels(np.zeros((2, 2), dtype))
