@@ -19,7 +19,8 @@ data_files = [
     ('share/ament_index/resource_index/packages', ['config/ament/diffpixel_ros']),
     (SHARE, ['package.xml']),
     (f'{SHARE}/launch', sorted(glob('launch/*.launch.py'))),
-    (f'{SHARE}/config', sorted(glob('config/*.yaml') + glob('config/*.xml'))),
+    (f'{SHARE}/config', sorted(glob('config/*.yaml') + glob('config/*.xml')
+                                 + glob('config/*.rviz'))),
 ]
 if {'bdist_wheel', 'editable_wheel'} & set(sys.argv):
     # pip puts scripts into bin/, `ros2 run` looks in lib/<package>/: the shim leads there.
@@ -35,8 +36,9 @@ setup(
     maintainer_email='maintainers@diffpixel.invalid',
     license='Apache-2.0',
     python_requires='>=3.10',
-    packages=['diffpixel_ros', 'diffpixel_core', 'diffpixel_core.converters',
-              'diffpixel_core.models', 'diffpixel_core.report', 'diffpixel_core.synthetic'],
+    packages=['diffpixel_ros', 'diffpixel_core', 'diffpixel_core.bags',
+              'diffpixel_core.converters', 'diffpixel_core.models', 'diffpixel_core.replay',
+              'diffpixel_core.report', 'diffpixel_core.synthetic'],
     package_data={'diffpixel_core': ['py.typed', 'label_spaces/*.json', 'weights/*/*'],
                   'diffpixel_core.report': ['*.css', '*.js']},
     data_files=data_files,
@@ -49,7 +51,8 @@ setup(
         'rooms': ['embreex'],
         'train': ['huggingface_hub>=1.0', 'jsonargparse[signatures]', 'lightning-fabric',
                   'tensorboard'],
-        'test': ['pytest', 'transformers'],  # transformers: an independent MiT and Swin
+        'ray': ['ray'],  # replay on many machines
+        'test': ['pytest', 'ray', 'transformers'],  # transformers: an independent MiT and Swin
         'lint': ['mypy', 'ruff', 'types-PyYAML'],
     },
     entry_points={'console_scripts': [

@@ -9,3 +9,7 @@ class DiffPixelError(Exception):
     The command line turns it into one line on standard error and exit code 2; the ROS node counts
     it, shows it in diagnostics and goes on.
     """
+
+
+class DeviceMemoryError(DiffPixelError):
+    """The device that computes has not enough memory left; another one, or less work, may help."""

@@ -42,6 +42,7 @@ class StreamCounts:
         overflow: Dropped because the queue was full, as when the other stream is silent.
         reset: Dropped because time jumped back while they waited.
         duplicate: Dropped because an item with the same stamp was waiting already.
+        released: Taken back by whoever feeds the pairer, to be used without a partner.
         waiting: Items in the queue now.
     """
 
@@ -51,6 +52,7 @@ class StreamCounts:
     overflow: int
     reset: int
     duplicate: int
+    released: int
     waiting: int
 
     @property
@@ -126,6 +128,10 @@ class Pairer(Generic[A, B]):
         for stream in (self._a, self._b):
             stream.unpaired += stream.forget()
         return pairs
+
+    def release_a(self) -> list[A]:
+        """Take back all items of stream a that wait, oldest first; stream b has gone silent."""
+        return self._a.release()
 
     def reset(self) -> None:
         """Empty both queues because time starts anew; a node calls it when its clock jumps."""
@@ -206,7 +212,7 @@ class _Stream(Generic[T]):
         self.newest_ns: int | None = None
         self.period_ns = 0  # The smallest recent interval; 0 promises nothing.
         self.offered = self.paired = self.unpaired = 0
-        self.overflow = self.reset = self.duplicate = 0
+        self.overflow = self.reset = self.duplicate = self.released = 0
         self._size = size
         self._intervals_ns: deque[int] = deque(maxlen=_INTERVALS)
 
@@ -243,6 +249,13 @@ class _Stream(Generic[T]):
             self.overflow += 1
             self.waiting.popleft()
 
+    def release(self) -> list[T]:
+        """Return all items and empty the queue; stamps go on from where they are."""
+        items = [item for _, item in self.waiting]
+        self.released += len(items)
+        self.waiting.clear()
+        return items
+
     def forget(self) -> int:
         """Empty the queue and return how many items were in it; the period stays known."""
         count = len(self.waiting)
@@ -255,4 +268,4 @@ class _Stream(Generic[T]):
         """An unchanging copy of the counts."""
         return StreamCounts(offered=self.offered, paired=self.paired, unpaired=self.unpaired,
                             overflow=self.overflow, reset=self.reset, duplicate=self.duplicate,
-                            waiting=len(self.waiting))
+                            released=self.released, waiting=len(self.waiting))

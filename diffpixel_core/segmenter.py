@@ -65,6 +65,7 @@ class Segmenter:
 
         Raises:
             FrameError: If the frame's second modality is not the one the model was trained with.
+            DeviceMemoryError: If the device has not enough memory left.
         """
         if frame.modality not in self.manifest.modalities:
             raise FrameError(f'the frame carries {frame.modality!r} but {self.manifest.model} was '
@@ -77,13 +78,18 @@ class Segmenter:
         timings = {'network': (scored - started) * 1e3, 'tail': (ended - scored) * 1e3}
         return Segmentation(labels, confidence, self.label_space, frame.stamp_ns, timings)
 
+    def free_memory(self) -> None:
+        """Give back memory of the device that is only cached."""
+        self._engine.free_memory()
+
     def warm_up(self, height: int, width: int) -> None:
         """Run one empty frame of the given size, so that the first real one is not slow."""
         self(Frame(np.zeros((height, width, 3), np.uint8), np.zeros((height, width), np.float32),
                    modality=self.manifest.modalities[1]))
 
 
-def load_segmenter(path: str | Path, engine: str = 'auto', *, device: str = 'auto') -> Segmenter:
+def load_segmenter(path: str | Path, engine: str = 'auto', *, device: str = 'auto',
+                   precision: str = 'fp32') -> Segmenter:
     """Return a segmenter for a model.
 
     Args:
@@ -91,6 +97,7 @@ def load_segmenter(path: str | Path, engine: str = 'auto', *, device: str = 'aut
             (`rooms_t`).
         engine: `auto` or a name of `engines.ENGINES`.
         device: `auto` (CUDA where there is one, else CPU), `cpu`, `cuda` or `cuda:N`.
+        precision: `fp32`, or `fp16` on CUDA.
 
     Raises:
         CheckpointError: If the model is missing, damaged or does not fit its manifest.
@@ -99,7 +106,18 @@ def load_segmenter(path: str | Path, engine: str = 'auto', *, device: str = 'aut
     let_waiting_threads_sleep()
     from diffpixel_core.engines import load_engine  # torch is imported here, not before
 
-    loaded = load_engine(path, engine, device=device)
+    loaded = load_engine(path, engine, device=device, precision=precision)
     for note in loaded.manifest.provenance.get('notes', ()):  # of a conversion
         logger.warning('%s: %s', path, note)
     return Segmenter(loaded)
+
+
+def weights_file(path: str | Path) -> Path:
+    """Return the weights file behind a model directory, a weights file or a shipped name.
+
+    Raises:
+        CheckpointError: If there is no such model.
+    """
+    from diffpixel_core.checkpoints import WEIGHTS_FILE, find_model
+
+    return find_model(path) / WEIGHTS_FILE

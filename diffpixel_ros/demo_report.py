@@ -160,7 +160,7 @@ def _environment(result: DemoResult, counters: Mapping[str, str]) -> dict[str, s
                      f'depth {counters.get("depth_topic", "unknown")}',
         'inside the node': ', '.join(
             f'{stage} {counters.get(f"latency_ms.{stage}.p50") or "–"}'
-            for stage in ('decode', 'infer', 'publish', 'total')) + ' ms (p50)',
+            for stage in ('decode', 'network', 'tail', 'publish', 'total')) + ' ms (p50)',
         'player': f'{result.late_ms_p95:.1f} ms late (p95)',
         'files': ', '.join(Path(path).name for path in result.files.values()),
     }

@@ -24,7 +24,7 @@ from diffpixel_ros.replay import Received, Sent
 
 SEMANTIC, CONFIDENCE, LABELS = '/semantic', '/semantic/confidence', '/semantic/labels'
 # Counted by the node, but no place where a message ends.
-_NO_END = ('transport_lost', 'callback_error')
+_NO_END = ('transport_lost', 'callback_error', 'bad_camera_info')
 
 _Labels = npt.NDArray[np.uint8]
 
@@ -163,7 +163,7 @@ def judge(run: Run, findings: Findings, *, bag: Path, model: str | Path, rate: f
     figures = findings.score.as_dict(findings.label_space.names) if findings.score else None
     return DemoResult(
         bag=str(bag), model=str(model), network=run.counters.get('network', ''),
-        label_space=findings.label_space.name, engine=run.counters.get('engine', ''),
+        label_space=findings.label_space.name, engine=run.counters.get('backend', ''),
         device=run.counters.get('device', ''), precision=run.counters.get('precision', ''),
         rate=rate, seconds=(run.sent[-1].sent_ns - run.sent[0].sent_ns) / 1e9,
         late_ms_p95=float(np.percentile([message.late_ns for message in run.sent], 95)) / 1e6,
@@ -230,7 +230,7 @@ def account(run: Run, drops: Mapping[str, int]) -> list[Check]:
     """Return whether all that went in is accounted for, and whether the node ended well."""
     pairs, out = run.count('pairs'), len(run.outputs)
     arrived = run.count('colour_in') + run.count('depth_in')
-    waiting = run.count('waiting')
+    waiting, alone = run.count('waiting'), run.count('alone')
     refused = sum(drops[cause] for cause in MESSAGE_CAUSES if cause not in _NO_END)
     parts = [f'{out} out', *(f'{drops[cause]} {cause.replace("_", " ")}' for cause in (
         *PAIR_CAUSES, 'unfinished', 'output_lost', 'unexplained') if drops[cause])]
@@ -239,8 +239,9 @@ def account(run: Run, drops: Mapping[str, int]) -> list[Check]:
               drops['unexplained'] == 0 and drops['unfinished'] == 0,
               f'{pairs} pairs = {" + ".join(parts)}'),
         Check('every image the node received was paired or is counted under a cause',
-              arrived == 2 * pairs + refused + waiting,
-              f'{arrived} images = 2 × {pairs} paired + {refused} dropped + {waiting} waiting'),
+              arrived == 2 * pairs + alone + refused + waiting,
+              f'{arrived} images = 2 × {pairs} paired + {alone} alone + {refused} dropped + '
+              f'{waiting} waiting'),
         Check('every output the node published was received',
               drops['output_lost'] == 0 and run.lost == 0,
               f'{run.count("frames_out")} published, {out} received'),

@@ -15,12 +15,8 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 
-import numpy as np
-import numpy.typing as npt
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -28,34 +24,30 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.logging import get_logger
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
+from rclpy.task import Future
 from rclpy.timer import Timer
 from rclpy.utilities import remove_ros_args
+from std_srvs.srv import SetBool, Trigger
 
 from diffpixel_core.errors import DiffPixelError
-from diffpixel_core.frame import Frame
-from diffpixel_core.labels import UNLABELLED
-from diffpixel_core.messages import decode_colour, decode_depth, stamp_ns
-from diffpixel_core.segmenter import Segmentation, Segmenter, load_segmenter
-from diffpixel_ros.diagnostics import Statistics, diagnostic_array
-from diffpixel_ros.inputs import ImagePair, Inputs
+from diffpixel_core.segmenter import Segmenter
+from diffpixel_ros.diagnostics import Statistics, memory_facts, publisher_for
+from diffpixel_ros.inputs import PAIRING_PARAMETERS, ImagePair, Inputs
 from diffpixel_ros.lifecycle import GuardedLifecycleNode
+from diffpixel_ros.model_loader import ModelLoader, ModelRequest, in_background
 from diffpixel_ros.outputs import Outputs
 from diffpixel_ros.parameters import (
-    NodeParameters,
     ParameterError,
+    as_configured,
     declare,
     judge,
     widened,
     with_values,
 )
+from diffpixel_ros.pipeline import Pipeline
 from diffpixel_ros.worker import LatestWorker
 
-SHIPPED_MODEL = 'rooms_t'
 _STOP_S = 2.0  # how long a running inference may take to end; launch kills after 5 s
-
-
-class StoppedError(DiffPixelError):
-    """The process was asked to end while it was waiting for something."""
 
 
 class SegmentNode(GuardedLifecycleNode):
@@ -67,26 +59,30 @@ class SegmentNode(GuardedLifecycleNode):
 
     def __init__(self, stop: threading.Event) -> None:
         super().__init__('segment', automatically_declare_parameters_from_overrides=True)
-        self._stop = stop
         self._statistics = Statistics()
-        self._segmenter: Segmenter | None = None
+        self._loader = ModelLoader(stop)
         self._worker: LatestWorker[ImagePair] | None = None
         self._outputs: Outputs | None = None
+        self._pipeline: Pipeline | None = None
         self._inputs: Inputs | None = None
+        self._enabled = True
         self._active_since_s: float | None = None
         self._settings, self._refused = declare(self)
+        self._configured = self._settings
         for line in self._refused.values():
             self.get_logger().error(line)
         self.add_pre_set_parameters_callback(widened)
         self.add_on_set_parameters_callback(self._judge_parameters)
         self.add_post_set_parameters_callback(self._take_parameters)
-        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self._diagnostics = publisher_for(self, period_s=self._settings.diagnostics_period)
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)  # bags may pause the ROS clock
         self._report_timer = self._every(self._settings.diagnostics_period, self._report)
         self._every(1.0, self._adapt)
-        # The model loads while nobody waits, so that configure answers within the 5 s that
-        # Nav2's lifecycle manager allows.
-        self._loading: tuple[tuple[str, str, str], Future[Segmenter]] | None = self._load()
+        self.create_service(SetBool, '~/enable', self._enable)
+        self.create_service(Trigger, '~/reset', self._reset)
+        self.create_service(Trigger, '~/reload_model', self._reload_model)
+        if self._settings.preload or self._settings.autostart:
+            self._loader.begin(ModelRequest.of(self._settings))
         if self._settings.autostart:
             self._start_timer = self._every(0.05, self._start_once_loaded)
 
@@ -94,31 +90,32 @@ class SegmentNode(GuardedLifecycleNode):
         """Load the model, unless that is done already, and create the publishers."""
         if self._refused:
             raise ParameterError('; '.join(self._refused.values()))
-        segmenter = self._await_model()
-        manifest = segmenter.manifest
-        self._outputs = Outputs(
-            self, label_space=segmenter.label_space, label_info=self._settings.label_info,
-            model={'name': manifest.model, 'weights_sha256': manifest.weights_sha256})
-        self._segmenter = segmenter
-        self._loading = None  # or cleanup could not free the model
-        self._worker = LatestWorker(self._segment, name='segment', on_error=self._job_failed)
+        settings = self._configured = self._settings
+        segmenter = self._loader.result(ModelRequest.of(settings))
+        self._outputs = Outputs(self, label_encoding=settings.label_encoding,
+                                label_info=settings.label_info)
+        try:
+            self._pipeline = Pipeline(self, segmenter, settings, self._outputs, self._statistics)
+        except DiffPixelError:
+            self._release()
+            raise
+        self._worker = LatestWorker(self._pipeline.run, name='segment', on_error=self._job_failed)
         self._worker.start()
+        manifest = segmenter.manifest
         self.get_logger().info(f'{manifest.model} ({manifest.label_space}) on '
-                               f'{segmenter.engine_name}, {segmenter.device}')
+                               f'{segmenter.engine_name}, {segmenter.device}, '
+                               f'{segmenter.precision}')
 
     def activate(self) -> None:
         """Publish the labels and subscribe."""
-        assert self._outputs is not None
-        self._outputs.publish_labels(confidence_threshold=self._settings.confidence_threshold)
-        self._inputs = Inputs(self, self._settings, self._statistics, self._submit)
-        self._active_since_s = time.monotonic()
+        assert self._pipeline is not None
+        self._pipeline.publish_labels()
+        if self._enabled:
+            self._listen()
 
     def deactivate(self) -> None:
         """Unsubscribe and finish what was begun; the model stays warm."""
-        self._active_since_s = None
-        if self._inputs is not None:
-            self._inputs.close()
-            self._inputs = None
+        self._ignore()
         if self._worker is not None and not self._worker.drain(_STOP_S):
             self.get_logger().warning(f'the model is still busy after {_STOP_S} s')
 
@@ -132,17 +129,25 @@ class SegmentNode(GuardedLifecycleNode):
 
     def close(self) -> bool:
         """Release everything before the process ends; False if a thread is still busy."""
-        return self._release() and not self._is_loading
+        return self._release() and not self._loader.is_loading
 
     def callback_failed(self, name: str, error: Exception) -> None:
         """Count it, keep it for diagnostics."""
         self._statistics.drop('callback_error', error=f'{name}: {error}')
 
-    def _release(self) -> bool:
+    def _listen(self) -> None:
+        settings = as_configured(self._settings, self._configured)
+        self._inputs = Inputs(self, settings, self._statistics, self._submit)
+        self._active_since_s = time.monotonic()
+
+    def _ignore(self) -> None:
         self._active_since_s = None
         if self._inputs is not None:
             self._inputs.close()
             self._inputs = None
+
+    def _release(self) -> bool:
+        self._ignore()
         ended = True
         if self._worker is not None:
             ended = self._worker.stop(_STOP_S)
@@ -150,49 +155,11 @@ class SegmentNode(GuardedLifecycleNode):
             self._worker = None
         if self._outputs is not None and ended:
             self._outputs.destroy()
-        self._outputs = None
-        self._segmenter = None
+        self._outputs = self._pipeline = None
         return ended
 
-    def _load(self) -> tuple[tuple[str, str, str], 'Future[Segmenter]']:
-        """Begin to load the model that is wanted now, in a thread of its own."""
-        wanted = self._wanted()
-        future: Future[Segmenter] = Future()
-
-        def work() -> None:
-            path, engine, device = wanted
-            try:
-                segmenter = load_segmenter(path, engine, device=device)
-                segmenter.warm_up(*segmenter.manifest.input_size)
-                future.set_result(segmenter)
-            except BaseException as error:  # whoever waits gets it, whatever it is
-                future.set_exception(error)
-
-        threading.Thread(target=work, name='load_model', daemon=True).start()
-        return wanted, future
-
-    @property
-    def _is_loading(self) -> bool:
-        return self._loading is not None and not self._loading[1].done()
-
-    def _wanted(self) -> tuple[str, str, str]:
-        return (self._settings.model_path or SHIPPED_MODEL, self._settings.engine,
-                self._settings.device)
-
-    def _await_model(self) -> Segmenter:
-        """Return the model the parameters name; one that failed to load is tried again."""
-        begun = self._loading
-        if begun is None or begun[0] != self._wanted() or (
-                begun[1].done() and begun[1].exception() is not None):
-            begun = self._loading = self._load()
-        future = begun[1]
-        while not future.done():
-            if self._stop.wait(0.02):
-                raise StoppedError('asked to end while the model was loading')
-        return future.result()
-
     def _start_once_loaded(self) -> None:
-        if self._is_loading:
+        if self._loader.is_loading:
             return
         self._start_timer.cancel()
         if self.state != 'unconfigured':
@@ -206,40 +173,64 @@ class SegmentNode(GuardedLifecycleNode):
         if superseded:
             self._statistics.drop('superseded', superseded)
 
-    def _segment(self, pair: ImagePair) -> None:
-        """Segment and publish one pair; the worker's job."""
-        parameters, segmenter, outputs = self._settings, self._segmenter, self._outputs
-        assert segmenter is not None
-        assert outputs is not None
-        marks = [time.perf_counter()]
-        cause = 'decode_error'
-        try:
-            age_ns = self.get_clock().now().nanoseconds - stamp_ns(pair.colour)
-            if parameters.max_age and age_ns > parameters.max_age * 1e9:
-                self._statistics.drop('stale', error=(
-                    f'a pair was {age_ns / 1e9:.2f} s old, max_age is {parameters.max_age} s'))
-                return
-            frame = _frame(pair, parameters)
-            marks.append(time.perf_counter())
-            cause = 'inference_error'
-            result = segmenter(frame)
-            marks.append(time.perf_counter())
-            cause = 'publish_error'
-            outputs.publish(_confident(result, parameters.confidence_threshold), result.confidence,
-                            pair.colour.header)
-            marks.append(time.perf_counter())
-        except Exception as error:
-            self._statistics.drop(cause, error=f'{cause}: {error}')
-            details = '' if isinstance(error, DiffPixelError) else f'\n{traceback.format_exc()}'
-            self.get_logger().error(f'{cause}: {error}{details}', throttle_duration_sec=5.0)
-            return
-        decode, infer, publish = (1e3 * step for step in np.diff(marks))
-        self._statistics.frame_out({
-            'age': age_ns / 1e6, 'decode': decode, 'infer': infer, 'publish': publish,
-            'total': 1e3 * (marks[-1] - pair.arrived_s)})
-
     def _job_failed(self, error: Exception) -> None:
         self._statistics.drop('inference_error', error=str(error))
+
+    def _enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        """Unsubscribe, or subscribe again; an inactive node remembers it for its activation."""
+        response.success, response.message = True, 'enabled' if request.data else 'disabled'
+        if request.data == self._enabled:
+            return response
+        self._enabled = bool(request.data)
+        if self.state != 'active':
+            return response
+        try:
+            if self._enabled:
+                self._listen()
+            else:
+                self._ignore()
+        except DiffPixelError as error:
+            response.success, response.message = False, str(error)
+        return response
+
+    def _reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """Forget what waits for a partner, and count from zero."""
+        if self._inputs is not None:
+            self._inputs.reset()
+        self._statistics.reset()
+        response.success, response.message = True, 'queues and counters are empty'
+        return response
+
+    async def _reload_model(self, request: Trigger.Request,
+                            response: Trigger.Response) -> Trigger.Response:
+        """Load the model that the parameters name now; images are served by the old one meanwhile.
+
+        What cannot be loaded changes nothing.
+        """
+        pipeline, wanted = self._pipeline, ModelRequest.of(self._settings)
+        if pipeline is None:
+            response.message = f'the node is {self.state}; configure loads the model'
+            return response
+        loaded: Future = Future(executor=self.executor)
+        in_background(wanted.load, name='reload_model').add_done_callback(
+            lambda done: loaded.set_result(done))
+        try:
+            segmenter: Segmenter = (await loaded).result()
+            if self._pipeline is not pipeline:
+                raise ParameterError('the node was cleaned up meanwhile; configure loads the model')
+            pipeline.replace_model(segmenter, wanted)
+            if self.state == 'active':
+                pipeline.publish_labels()
+        except Exception as error:
+            details = '' if isinstance(error, DiffPixelError) else f'\n{traceback.format_exc()}'
+            response.message = f'the model stays as it is: {error}'
+            self.get_logger().error(response.message + details)
+            return response
+        manifest = segmenter.manifest
+        response.success = True
+        response.message = f'{manifest.model} ({manifest.label_space}) from {wanted.path}'
+        self.get_logger().info(f'model replaced: {response.message}')
+        return response
 
     def _judge_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
         return judge(self._settings, parameters)
@@ -247,15 +238,17 @@ class SegmentNode(GuardedLifecycleNode):
     def _take_parameters(self, parameters: list[Parameter]) -> None:
         before = self._settings
         self._settings = with_values(before, {p.name: p.value for p in parameters})
-        for parameter in parameters:
-            self._refused.pop(parameter.name, None)
-        now = self._settings
-        if self.state == 'unconfigured' and self._loading is not None \
-                and self._loading[0] != self._wanted():
-            self._loading = self._load()
-        pairing = ('sync_slop', 'sync_queue', 'jump_back_reset')
-        if self._inputs is not None and any(p.name in pairing for p in parameters):
-            self._inputs.set_parameters(now)
+        names = [parameter.name for parameter in parameters]
+        for name in names:
+            self._refused.pop(name, None)
+        now = as_configured(self._settings, self._configured)
+        if self.state == 'unconfigured' and self._settings.preload:
+            self._loader.begin(ModelRequest.of(self._settings))
+        if self._inputs is not None:
+            self._inputs.set_parameters(
+                now, pairing=any(name in PAIRING_PARAMETERS for name in names))
+        if self._pipeline is not None:
+            self._pipeline.set_parameters(now)
         if now.diagnostics_period != before.diagnostics_period:
             self.destroy_timer(self._report_timer)
             self._report_timer = self._every(now.diagnostics_period, self._report)
@@ -268,38 +261,30 @@ class SegmentNode(GuardedLifecycleNode):
             self._inputs.adapt()
 
     def _report(self) -> None:
-        facts = {'state': self.state, 'model': self._wanted()[0]}
-        if self._segmenter is not None and self._outputs is not None:
-            facts |= {'network': self._segmenter.manifest.model,
-                      'engine': self._segmenter.engine_name, 'device': self._segmenter.device,
-                      'precision': self._segmenter.precision,
+        settings = self._settings
+        facts = {'state': self.state, 'model': ModelRequest.of(settings).path}
+        warnings: list[str] = []
+        device = 'cpu'
+        if self._pipeline is not None and self._outputs is not None:
+            segmenter = self._pipeline.segmenter
+            device = segmenter.device
+            facts |= {'network': segmenter.manifest.model, 'backend': segmenter.engine_name,
+                      'device': device, 'precision': segmenter.precision,
                       'label_info': self._outputs.label_info_state}
-        elif self._is_loading:
+            warnings += filter(None, [self._pipeline.fallback])
+        elif self._loader.is_loading:
             facts['state'] += ', loading the model'
+        unaligned = ''
         if self._inputs is not None:
             self._inputs.fold()
             facts |= self._inputs.facts()
+            unaligned = self._inputs.unaligned
         report = self._statistics.report(
-            problem=self.problem, active_since_s=self._active_since_s,
-            stale_timeout_s=self._settings.stale_timeout, facts=facts)
-        self._diagnostics.publish(diagnostic_array(
-            report, name=f'{self.get_fully_qualified_name()}: segmentation',
-            hardware_id=facts['model'], stamp=self.get_clock().now().to_msg()))
-
-
-def _frame(pair: ImagePair, parameters: NodeParameters) -> Frame:
-    depth_m = decode_depth(pair.depth, scale=parameters.depth_scale)
-    if parameters.depth_min:
-        depth_m[depth_m < parameters.depth_min] = 0
-    if parameters.depth_max:
-        depth_m[depth_m > parameters.depth_max] = 0
-    return Frame(decode_colour(pair.colour), depth_m, stamp_ns=stamp_ns(pair.colour))
-
-
-def _confident(result: Segmentation, threshold: float) -> npt.NDArray[np.uint8]:
-    if not threshold:
-        return result.labels
-    return np.where(result.confidence < threshold * 255, np.uint8(UNLABELLED), result.labels)
+            problem=self.problem, enabled=self._enabled, unaligned=unaligned, warnings=warnings,
+            active_since_s=self._active_since_s, stale_timeout_s=settings.stale_timeout,
+            latency_warn_ms=settings.latency_warn_ms, latency_error_ms=settings.latency_error_ms,
+            facts=facts | memory_facts(device))
+        self._diagnostics.publish(report, hardware_id=facts['model'])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

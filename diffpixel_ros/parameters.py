@@ -4,6 +4,8 @@
 
 import dataclasses
 import difflib
+import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,10 +20,13 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from diffpixel_core.errors import DiffPixelError
+from diffpixel_core.intake import DEPTH_FILLS
+from diffpixel_core.labels import LABEL_ENCODINGS
+from diffpixel_core.synchronise import MISSING_DEPTH
 
 Value = bool | int | float | str
 FOREIGN = ('use_sim_time', 'start_type_description_service')  # declared by rclpy itself
-FOREIGN_PREFIX = 'qos_overrides.'
+FOREIGN_PREFIXES = ('qos_overrides.', 'diagnostic_updater.')
 
 
 class ParameterError(DiffPixelError):
@@ -29,7 +34,7 @@ class ParameterError(DiffPixelError):
 
 
 def _setting(default: Value, about: str, *, unit: str = '', lowest: float | None = None,
-             highest: float | None = None, choices: tuple[str, ...] = (),
+             highest: float | None = None, choices: tuple[Value, ...] = (),
              when: str = 'live') -> Any:
     """Return a dataclass field; `when` a change counts: `live`, `configure` or `read_only`."""
     return field(default=default, metadata={'about': about, 'unit': unit, 'lowest': lowest,
@@ -43,13 +48,30 @@ class NodeParameters:
     model_path: str = _setting(
         '', 'model directory, its model.safetensors, or the name of a shipped model; empty: '
         'rooms_t', when='configure')
-    engine: str = _setting('auto', 'engine that runs the model: auto or its name',
-                           when='configure')
+    model_sha256: str = _setting(
+        '', 'SHA-256 the weights file must have, 64 hexadecimal digits; empty: any',
+        when='configure')
+    backend: str = _setting('auto', 'engine that runs the model: auto or its name (torch)',
+                            when='configure')
     device: str = _setting('auto', 'auto (CUDA where there is one), cpu, cuda or cuda:N',
                            when='configure')
+    precision: str = _setting(
+        'fp32', 'arithmetic of the network; fp16 needs CUDA', choices=('fp32', 'fp16'),
+        when='configure')
+    warmup_iterations: int = _setting(
+        1, 'empty frames run before the first real one, which would be slow otherwise', lowest=0,
+        highest=100, when='configure')
+    preload: bool = _setting(
+        True, 'load the model as soon as the process starts, so that configure answers within the '
+        "5 s of Nav2's lifecycle manager", when='read_only')
     autostart: bool = _setting(
         False, 'configure and activate without being asked, once the model is loaded',
         when='read_only')
+
+    synchronizer: str = _setting(
+        'pairer', 'who pairs colour with depth: our pairer, or message_filters '
+        'ApproximateTimeSynchronizer where it is installed (it loses looped bags)',
+        choices=('pairer', 'message_filters'), when='configure')
     sync_slop: float = _setting(
         0.02, 'largest difference between the stamps of a pair', unit='s', lowest=0.0, highest=1.0)
     sync_queue: int = _setting(
@@ -60,6 +82,13 @@ class NodeParameters:
     jump_back_reset: float = _setting(
         0.1, 'a stamp or clock this far back starts a new pass (a looped bag) and forgets what '
         'waits', unit='s', lowest=0.0, highest=3600.0)
+    missing_depth: str = _setting(
+        'wait', 'while no depth arrives: wait for it, segment colour alone (rgb_only), or drop '
+        'colour', choices=MISSING_DEPTH)
+    missing_depth_after: float = _setting(
+        0.5, 'depth that has been silent for this long is missing; more than its period',
+        unit='s', lowest=0.05, highest=60.0)
+
     depth_scale: float = _setting(
         0.001, 'metres per step of a 16-bit depth image', unit='m', lowest=1e-6, highest=1.0)
     depth_min: float = _setting(
@@ -67,19 +96,66 @@ class NodeParameters:
     depth_max: float = _setting(
         0.0, 'farther depth counts as not measured; 0: no limit', unit='m', lowest=0.0,
         highest=100.0)
+    depth_fill: str = _setting(
+        'none', 'holes in the depth image: leave them, or fill them with the nearest measured '
+        'value; the shipped model was trained with holes', choices=DEPTH_FILLS)
+    alignment_check: str = _setting(
+        'refuse', 'what to do when the two camera_infos say that depth is not aligned to colour',
+        choices=('refuse', 'warn', 'off'))
+    depth_registration: bool = _setting(
+        False, 'align depth to colour here, from both camera_infos and depth_extrinsics or tf',
+        when='configure')
+    depth_extrinsics: str = _setting(
+        '', 'for depth_registration, the depth camera in the frame of the colour camera: '
+        '"x y z qx qy qz qw"; empty: from /tf_static and /tf', unit='m', when='configure')
+
+    label_encoding: str = _setting(
+        'mono8', 'encoding of /semantic; unlabelled is 255, 65535, -1 and -1',
+        choices=tuple(LABEL_ENCODINGS), when='configure')
+    class_map: str = _setting(
+        '', 'YAML file that groups the classes of the model into those that are published, or '
+        'groups: one class for each group of the label space; empty: as the model has them',
+        when='configure')
     confidence_threshold: float = _setting(
         0.0, 'pixels less certain than this become unlabelled (255)', lowest=0.0, highest=1.0)
+    overlay_alpha: float = _setting(
+        0.5, 'share of the label colours in /semantic/overlay', lowest=0.0, highest=1.0)
+    publish_rate_max: float = _setting(
+        0.0, 'at most this many frames are segmented; 0: all', unit='Hz', lowest=0.0,
+        highest=1000.0)
+    points_void_nan: bool = _setting(
+        True, 'points of unlabelled pixels are NaN in /semantic/points')
+    nav_stride: int = _setting(
+        2, 'every how many pixels of a row and column /semantic/nav has a point', lowest=1,
+        highest=4, choices=(1, 2, 4))
+
     input_qos: str = _setting(
         'auto', 'reliability of the subscriptions; auto: reliable where every publisher is',
         choices=('auto', 'reliable', 'best_effort'), when='read_only')
+    input: str = _setting(
+        'topics', 'topics: colour and depth images; rgbd: realsense2_camera_msgs/RGBD, which holds '
+        'both', choices=('topics', 'rgbd'), when='read_only')
+    rgb_transport: str = _setting(
+        'raw', 'compressed: subscribe to <colour topic>/compressed', choices=('raw', 'compressed'),
+        when='read_only')
+    depth_transport: str = _setting(
+        'raw', 'compressedDepth: subscribe to <depth topic>/compressedDepth',
+        choices=('raw', 'compressedDepth'), when='read_only')
     label_info: str = _setting(
         'auto', 'vision_msgs/LabelInfo: auto (where vision_msgs is installed), require, off',
         choices=('auto', 'require', 'off'), when='read_only')
+
     diagnostics_period: float = _setting(
         1.0, 'time between two messages on /diagnostics', unit='s', lowest=0.1, highest=60.0)
     stale_timeout: float = _setting(
         2.0, 'diagnostics say ERROR when active and nothing came out for this long', unit='s',
         lowest=0.1, highest=600.0)
+    latency_warn_ms: float = _setting(
+        0.0, 'diagnostics say WARN when 5 % of the frames take longer than this; 0: never',
+        unit='ms', lowest=0.0, highest=60_000.0)
+    latency_error_ms: float = _setting(
+        0.0, 'diagnostics say ERROR when 5 % of the frames take longer than this; 0: never',
+        unit='ms', lowest=0.0, highest=60_000.0)
 
     def __post_init__(self) -> None:
         """Reject values out of range, unknown choices and contradictions."""
@@ -88,6 +164,24 @@ class NodeParameters:
         if self.depth_max and self.depth_max <= self.depth_min:
             raise ParameterError(f'depth_max is {self.depth_max} m, but must lie above depth_min '
                                  f'({self.depth_min} m); 0 means no limit')
+        if self.model_sha256 and not re.fullmatch('[0-9a-fA-F]{64}', self.model_sha256):
+            raise ParameterError(f'model_sha256 is {self.model_sha256!r}, it must be 64 '
+                                 'hexadecimal digits, as sha256sum model.safetensors prints them')
+        if self.depth_extrinsics:
+            self.extrinsics  # noqa: B018  # raises if it cannot be read
+
+    @property
+    def extrinsics(self) -> tuple[list[float], list[float]]:
+        """`depth_extrinsics` as translation (3, metres) and quaternion (x, y, z, w)."""
+        try:
+            numbers = [float(text) for text in self.depth_extrinsics.replace(',', ' ').split()]
+        except ValueError:
+            numbers = []
+        length = math.hypot(*numbers[3:])
+        if len(numbers) != 7 or not math.isfinite(sum(numbers)) or not 0.99 < length < 1.01:
+            raise ParameterError(f'depth_extrinsics is {self.depth_extrinsics!r}, it must be seven '
+                                 'numbers, x y z in metres and a unit quaternion qx qy qz qw')
+        return numbers[:3], numbers[3:]
 
 
 def parameter_fields() -> dict[str, 'dataclasses.Field[Any]']:
@@ -100,7 +194,7 @@ def check_names(names: Iterable[str]) -> list[str]:
     known = list(parameter_fields())
     lines = []
     for name in names:
-        if name in known or name in FOREIGN or name.startswith(FOREIGN_PREFIX):
+        if name in known or name in FOREIGN or name.startswith(FOREIGN_PREFIXES):
             continue
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
         hint = f'did you mean {near[0]!r}?' if near else f'there are: {", ".join(known)}'
@@ -122,6 +216,13 @@ def with_values(current: NodeParameters, values: Mapping[str, Value]) -> NodePar
                                            for name, value in values.items() if name in rows})
 
 
+def as_configured(current: NodeParameters, configured: NodeParameters) -> NodeParameters:
+    """Return the current parameters, those that wait for the next configure as they were then."""
+    return dataclasses.replace(current, **{
+        name: getattr(configured, name) for name, row in parameter_fields().items()
+        if row.metadata['when'] == 'configure'})
+
+
 def declare(node: Node) -> tuple[NodeParameters, dict[str, str]]:
     """Declare every parameter, with description and range, from a node's overrides.
 
@@ -135,7 +236,7 @@ def declare(node: Node) -> tuple[NodeParameters, dict[str, str]]:
     """
     overrides = {name: parameter.value
                  for name, parameter in node.get_parameters_by_prefix('').items()
-                 if name not in FOREIGN and not name.startswith(FOREIGN_PREFIX)}
+                 if name not in FOREIGN and not name.startswith(FOREIGN_PREFIXES)}
     parameters, refused = NodeParameters(), {}
     for name, value in overrides.items():
         node.undeclare_parameter(name)
@@ -173,7 +274,7 @@ def descriptor(row: 'dataclasses.Field[Any]') -> ParameterDescriptor:
     result = ParameterDescriptor(name=row.name, description=f'{facts["about"]}{unit}{when}',
                                  read_only=facts['when'] == 'read_only')
     if facts['choices']:
-        result.additional_constraints = 'one of ' + ', '.join(facts['choices'])
+        result.additional_constraints = 'one of ' + ', '.join(map(str, facts['choices']))
     if facts['lowest'] is not None and row.type is float:
         result.floating_point_range = [FloatingPointRange(from_value=facts['lowest'],
                                                           to_value=facts['highest'])]
@@ -195,7 +296,7 @@ def _check_value(row: 'dataclasses.Field[Any]', value: Any) -> None:
                              f'must be a {row.type.__name__}')
     if facts['choices'] and value not in facts['choices']:
         raise ParameterError(f'parameter {row.name!r} is {value!r}, it must be one of '
-                             f'{", ".join(facts["choices"])}')
+                             f'{", ".join(map(str, facts["choices"]))}')
     # Written so that NaN, which compares false with everything, is refused.
     if facts['lowest'] is not None and not facts['lowest'] <= value <= facts['highest']:
         raise ParameterError(f'parameter {row.name!r} is {value!r}, it must lie between '

@@ -14,7 +14,7 @@ from rclpy.event_handler import (
     QoSRequestedIncompatibleQoSInfo,
     SubscriptionEventCallbacks,
 )
-from rclpy.qos import QoSPolicyKind, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from diffpixel_ros.lifecycle import GuardedLifecycleNode
@@ -24,6 +24,8 @@ from diffpixel_ros.lifecycle import GuardedLifecycleNode
 # newest pair is worked on.
 INPUT_DEPTH = 10
 OUTPUT_QOS = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
+STATIC_QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE,
+                        durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class AdaptiveSubscription:
@@ -37,14 +39,17 @@ class AdaptiveSubscription:
         topic: Relative topic name.
         callback: Called with each message; its exceptions are guarded.
         reliability: `auto`, `reliable` or `best_effort`.
-        on_lost: Called with the number of messages newly lost in transport.
+        raw: Hand over messages as they were serialised.
+        on_lost: Called with the number of messages newly lost in transport; camera_infos that get
+            lost do not matter, the next one says the same.
     """
 
     def __init__(self, node: GuardedLifecycleNode, message_type: Any, topic: str,
-                 callback: Callable[[Any], None], *, reliability: str,
-                 on_lost: Callable[[int], None]) -> None:
+                 callback: Callable[[Any], None], *, reliability: str, raw: bool = False,
+                 on_lost: Callable[[int], None] | None = None) -> None:
         self._node = node
         self._message_type = message_type
+        self._raw = raw
         self._callback = node.guarded(callback)
         self._on_lost = on_lost
         self._subscription: Any = None
@@ -92,7 +97,7 @@ class AdaptiveSubscription:
         profile = QoSProfile(depth=INPUT_DEPTH, reliability=(
             ReliabilityPolicy.RELIABLE if self._reliable else ReliabilityPolicy.BEST_EFFORT))
         self._subscription = self._node.create_subscription(
-            self._message_type, self.topic, self._callback, profile,
+            self._message_type, self.topic, self._callback, profile, raw=self._raw,
             event_callbacks=SubscriptionEventCallbacks(
                 incompatible_qos=self._node.guarded(self._incompatible),
                 message_lost=self._node.guarded(self._lost)),
@@ -107,4 +112,5 @@ class AdaptiveSubscription:
         self.adapt()
 
     def _lost(self, event: QoSMessageLostInfo) -> None:
-        self._on_lost(event.total_count_change)
+        if self._on_lost is not None:
+            self._on_lost(event.total_count_change)

@@ -23,13 +23,16 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
+from std_srvs.srv import SetBool, Trigger
 
 from diffpixel_ros.node_process import private_domain
 
 ROOT = Path(__file__).resolve().parents[1]
-TRANSITIONS = {'configure': 1, 'cleanup': 2, 'activate': 3, 'deactivate': 4}
+_HEAR_ALL = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
+TRANSITIONS = {'configure': 1, 'cleanup': 2, 'activate': 3, 'deactivate': 4,
+               'unconfigured_shutdown': 5, 'inactive_shutdown': 6, 'active_shutdown': 7}
 
 
 class NodeProcess:
@@ -80,13 +83,16 @@ class Client:
         reliable = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
         self._colour = self.node.create_publisher(Image, 'rgb/image_raw', reliable)
         self._depth = self.node.create_publisher(Image, 'depth/image_raw', reliable)
-        self.received: dict[str, list[Image]] = {}
+        self.received: dict[str, list[Any]] = {}
         self.diagnostics: dict[str, str] = {}
         self.verdict = ''
         self.node.create_subscription(DiagnosticArray, '/diagnostics', self._diagnose, 10)
         self._services = {kind: self.node.create_client(kind, f'/segment/{name}')
                           for kind, name in ((ChangeState, 'change_state'), (GetState, 'get_state'),
                                              (SetParameters, 'set_parameters'))}
+        self._own_services = {name: self.node.create_client(kind, f'/segment/{name}')
+                              for name, kind in (('enable', SetBool), ('reset', Trigger),
+                                                 ('reload_model', Trigger))}
 
     def __enter__(self) -> 'Client':
         """Return the client, which works already."""
@@ -124,11 +130,29 @@ class Client:
         result = self._call(SetParameters, SetParameters.Request(parameters=[message])).results[0]
         return bool(result.successful), str(result.reason)
 
-    def listen(self, *topics: str) -> None:
-        """Keep the images of these topics in `received`; returns once connected."""
+    def call(self, name: str, *, data: bool | None = None,
+             meanwhile: Callable[[], None] | None = None) -> tuple[bool, str]:
+        """Call one of the node's own services; return success and message.
+
+        Args:
+            name: `enable`, `reset` or `reload_model`.
+            data: What `enable` is asked for.
+            meanwhile: Called once between the request and waiting for the answer.
+        """
+        client = self._own_services[name]
+        request = Trigger.Request() if data is None else SetBool.Request(data=data)
+        assert self.wait(client.service_is_ready, 60.0), f'{name} is not there'
+        future = client.call_async(request)
+        if meanwhile is not None:
+            meanwhile()
+        assert self.wait(future.done, 60.0), f'{name} does not answer'
+        return bool(future.result().success), str(future.result().message)
+
+    def listen(self, *topics: str, kind: Any = Image) -> None:
+        """Keep the messages of these topics in `received`; returns once connected."""
         for topic in topics:
             images = self.received.setdefault(topic, [])
-            self.node.create_subscription(Image, topic, images.append, 10)
+            self.node.create_subscription(kind, topic, images.append, _HEAR_ALL)
         assert self.wait(lambda: all(self.node.count_publishers(t) for t in topics)), topics
 
     def latched(self, topic: str) -> list[str]:
@@ -182,6 +206,18 @@ class Client:
         status = message.status[0]
         self.verdict = status.message
         self.diagnostics = {pair.key: pair.value for pair in status.values}
+
+
+def camera_info(width: int = 64, height: int = 48, *, focal: float = 60.0,
+                frame: str = 'camera_optical') -> CameraInfo:
+    """Return the camera_info of an undistorted camera that looks straight ahead."""
+    cx, cy = (width - 1) / 2, (height - 1) / 2
+    info = CameraInfo(width=width, height=height, distortion_model='plumb_bob', d=[0.0] * 5,
+                      k=[focal, 0.0, cx, 0.0, focal, cy, 0.0, 0.0, 1.0],
+                      r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
+                      p=[focal, 0.0, cx, 0.0, 0.0, focal, cy, 0.0, 0.0, 0.0, 1.0, 0.0])
+    info.header.frame_id = frame
+    return info
 
 
 def image(pixels: npt.NDArray[Any], encoding: str, stamp_s: float, *,

@@ -9,17 +9,21 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 FLOORS = {
-    1: 'errors frame labels modalities depth geometry pairing config threads paper',
+    1: 'errors frame labels modalities depth geometry pairing config threads paper synchronise '
+       'label_map cloud registration tf_tree camera_info',
     2: 'models metrics losses transforms',
-    3: 'checkpoints converters datasets deploy synthetic bags rgbd_bags image_folder messages',
+    3: 'checkpoints converters datasets deploy synthetic bags rgbd_bags image_folder messages '
+       'compressed rvl codecs rgbd_topics',
     4: 'engines info info_tables',
-    5: 'segmenter',
-    6: 'train training_log optimise evaluate report',
+    5: 'segmenter intake',
+    6: 'train training_log optimise evaluate report replay',
     7: '__init__ __main__',
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 NODE_MAY_IMPORT = {'errors', 'frame', 'labels', 'depth', 'geometry', 'pairing', 'metrics',
-                   'segmenter', 'bags', 'rgbd_bags', 'report', 'messages'}
+                   'segmenter', 'bags', 'rgbd_bags', 'report', 'messages', 'codecs', 'intake',
+                   'synchronise', 'label_map', 'cloud', 'registration', 'tf_tree', 'camera_info',
+                   'replay'}
 HEAVY = {'torch', 'rclpy', 'embreex', 'lightning_fabric', 'lightning', 'matplotlib', 'rosbags'}
 
 

@@ -43,7 +43,8 @@ def assert_conserved(pairer: Pairer[int, int], offered_a: int, offered_b: int) -
     """Check that every item is in exactly one place."""
     counts = pairer.counts
     for stream, offered in ((counts.a, offered_a), (counts.b, offered_b)):
-        assert stream.offered == offered == stream.paired + stream.dropped + stream.waiting
+        assert stream.offered == offered == (stream.paired + stream.dropped + stream.released
+                                             + stream.waiting)
         assert stream.paired == counts.pairs
 
 
@@ -219,6 +220,25 @@ def test_flush_decides_what_waits_and_counts_the_rest() -> None:
     assert pairer.flush() == []
 
 
+def test_released_items_come_out_once_oldest_first_and_are_counted() -> None:
+    pairer: Pairer[int, int] = Pairer(5)
+    play(pairer, [('a', 0), ('a', 60), ('a', 30)])
+    assert pairer.release_a() == [0, 30, 60]
+    assert pairer.release_a() == []
+    assert play(pairer, [('b', 30)]) + pairer.flush() == []
+    assert (pairer.counts.a.released, pairer.counts.a.dropped, pairer.counts.a.waiting) == (3, 0, 0)
+    assert_conserved(pairer, 3, 1)
+
+
+def test_release_leaves_the_other_stream_and_the_stamps_as_they_are() -> None:
+    pairer: Pairer[int, int] = Pairer(5, jump_back_ns=100)
+    play(pairer, [('a', 1000), ('a', 1030)])
+    pairer.release_a()
+    assert play(pairer, [('b', 1060), ('a', 1060)]) == [(1060, 1060)]
+    play(pairer, [('a', 900)])
+    assert pairer.counts.resets == 1  # 160 ns back from 1060, seen across the release
+
+
 def test_gap_statistics_are_those_of_the_pairs() -> None:
     pairer: Pairer[int, int] = Pairer(20)
     assert pairer.counts.gap_mean_ns == 0
@@ -245,9 +265,14 @@ def test_every_item_is_in_one_place_and_comes_out_once(seed: int) -> None:
             seen['b'].add(b)
         if rng.random() < 0.01:
             pairer.reset()
+        if rng.random() < 0.01:
+            released = pairer.release_a()
+            assert seen['a'].isdisjoint(released)
+            seen['a'].update(released)
         assert_conserved(pairer, offered['a'], offered['b'])
         assert pairer.counts.gap_max_ns <= pairer.slop_ns
-    assert len(seen['a']) == pairer.counts.pairs > 0
+    assert len(seen['a']) == pairer.counts.pairs + pairer.counts.a.released
+    assert len(seen['b']) == pairer.counts.pairs > 0
 
 
 @pytest.mark.parametrize('bad', [{'slop_ns': -1}, {'slop_ns': 0, 'queue': 0},

@@ -1,0 +1,176 @@
+# Copyright 2026 The DiffPixel authors
+# SPDX-License-Identifier: Apache-2.0
+"""Pipeline: from a pair of messages to everything that is published about it; the worker's job."""
+
+import dataclasses
+import threading
+import time
+import traceback
+
+from rclpy.node import Node
+
+from diffpixel_core.errors import DeviceMemoryError, DiffPixelError
+from diffpixel_core.frame import Frame
+from diffpixel_core.intake import DepthSettings, Intake, finish
+from diffpixel_core.label_map import load_label_map
+from diffpixel_core.messages import stamp_ns
+from diffpixel_core.segmenter import Segmentation, Segmenter
+from diffpixel_ros.diagnostics import Statistics
+from diffpixel_ros.inputs import ImagePair, codecs
+from diffpixel_ros.model_loader import ModelRequest
+from diffpixel_ros.outputs import Outputs, OutputStyle
+from diffpixel_ros.parameters import NodeParameters
+
+
+class Pipeline:
+    """Decode, segment and publish one pair after another.
+
+    `run` is called by the worker's thread, everything else by the executor's.
+
+    Args:
+        node: For its clock and its logger.
+        segmenter: The model.
+        parameters: The node's settings.
+        outputs: Where results go.
+        statistics: Where results, drops and times are counted.
+
+    Attributes:
+        fallback: Why the model no longer runs where it was asked to; empty if it does.
+
+    Raises:
+        LabelError: If the class map does not go with the model.
+    """
+
+    def __init__(self, node: Node, segmenter: Segmenter, parameters: NodeParameters,
+                 outputs: Outputs, statistics: Statistics) -> None:
+        self._node = node
+        self._outputs = outputs
+        self._statistics = statistics
+        self._parameters = parameters
+        self._class_map = parameters.class_map  # as configured, whatever is set later
+        self._busy = threading.Lock()  # held while a frame is worked on
+        self._segmenter = segmenter
+        self._request = ModelRequest.of(parameters)
+        self._label_map = load_label_map(self._class_map, segmenter.label_space)
+        self._free_s = 0.0  # when the last frame was done
+        self.fallback = ''
+
+    @property
+    def segmenter(self) -> Segmenter:
+        """The model in use."""
+        return self._segmenter
+
+    def set_parameters(self, parameters: NodeParameters) -> None:
+        """Work by new settings from the next frame on."""
+        self._parameters = parameters
+
+    def replace_model(self, segmenter: Segmenter, request: ModelRequest) -> None:
+        """Use another model from the next frame on, and publish what its labels mean.
+
+        Raises:
+            LabelError: If the class map does not go with the new model; the old one stays.
+        """
+        label_map = load_label_map(self._class_map, segmenter.label_space)
+        with self._busy:
+            old, self._segmenter = self._segmenter, segmenter
+            self._label_map, self._request = label_map, request
+            self.fallback = ''
+        old.free_memory()
+
+    def publish_labels(self) -> None:
+        """Publish the table of the labels."""
+        manifest = self._segmenter.manifest
+        self._outputs.publish_labels(
+            self._label_map.space,
+            {'name': manifest.model, 'weights_sha256': manifest.weights_sha256},
+            confidence_threshold=self._parameters.confidence_threshold)
+
+    def run(self, pair: ImagePair) -> None:
+        """Segment and publish one pair; whatever fails is counted under its cause."""
+        with self._busy:
+            marks = [time.perf_counter()]
+            cause = 'decode_error'
+            parameters = self._parameters
+            try:
+                age_ns = self._node.get_clock().now().nanoseconds - stamp_ns(pair.colour)
+                if parameters.max_age and age_ns > parameters.max_age * 1e9:
+                    self._statistics.drop('stale', error=(
+                        f'a pair was {age_ns / 1e9:.2f} s old, max_age is {parameters.max_age} s'))
+                    return
+                frame = _intake(parameters, pair).frame(pair.colour, pair.depth)
+                marks.append(time.perf_counter())
+                cause = 'inference_error'
+                seen = self._segment(frame)
+                marks.append(time.perf_counter())
+                cause = 'publish_error'
+                seen = finish(seen, threshold=parameters.confidence_threshold,
+                              label_map=self._label_map)
+                self._outputs.publish(seen, frame, pair.colour.header, pair.calibration,
+                                      _style(parameters))
+                marks.append(time.perf_counter())
+            except Exception as error:
+                self._statistics.drop(cause, error=f'{cause}: {error}')
+                details = '' if isinstance(error, DiffPixelError) else f'\n{traceback.format_exc()}'
+                self._node.get_logger().error(f'{cause}: {error}{details}',
+                                              throttle_duration_sec=5.0)
+                return
+            milliseconds = _stages(pair, self._free_s, age_ns, marks, seen)
+            self._free_s = marks[-1]
+            self._statistics.frame_out(milliseconds)
+            self._outputs.publish_timings(seen.stamp_ns, milliseconds)
+
+    def _segment(self, frame: Frame) -> Segmentation:
+        """Return the labels of a frame, even if the GPU has no memory left for it.
+
+        First the cache is given back and the frame tried again; then the model moves to the CPU
+        for good, slower, but the robot goes on seeing.
+        """
+        for answer in (self._free_memory, self._move_to_cpu):
+            try:
+                return self._segmenter(frame)
+            except DeviceMemoryError as error:
+                if self._segmenter.device == 'cpu':
+                    raise
+                answer(error)
+        return self._segmenter(frame)
+
+    def _free_memory(self, error: DeviceMemoryError) -> None:
+        self._node.get_logger().warning(f'{error}; giving back its cache and trying again')
+        self._segmenter.free_memory()
+
+    def _move_to_cpu(self, error: DeviceMemoryError) -> None:
+        self.fallback = f'the model runs on the CPU: {error}; free memory, then call reload_model'
+        self._node.get_logger().warning(self.fallback)
+        request = dataclasses.replace(self._request, device='cpu', precision='fp32')
+        old, self._segmenter = self._segmenter, request.load()
+        old.free_memory()
+
+
+def _intake(parameters: NodeParameters, pair: ImagePair) -> Intake:
+    settings = DepthSettings(parameters.depth_scale, parameters.depth_min, parameters.depth_max,
+                             parameters.depth_fill)
+    return Intake(*codecs(parameters), settings, pair.register)
+
+
+def _style(parameters: NodeParameters) -> OutputStyle:
+    return OutputStyle(parameters.overlay_alpha, parameters.points_void_nan, parameters.nav_stride)
+
+
+def _stages(pair: ImagePair, free_s: float, age_ns: int, marks: list[float],
+            seen: Segmentation) -> dict[str, float]:
+    """Return the milliseconds of a frame by stage, see `diagnostics.STAGES`.
+
+    Args:
+        pair: What was segmented.
+        free_s: When the worker had done the frame before.
+        age_ns: How old the colour image was when decoding began.
+        marks: When decoding, segmenting and publishing began, and the end.
+        seen: The result.
+    """
+    begun, decoded, segmented, published = marks
+    network, tail = seen.timings_ms['network'], seen.timings_ms['tail']
+    queue = 1e3 * max(0.0, free_s - pair.arrived_s)
+    total = 1e3 * (published - pair.arrived_s)
+    return {'age': age_ns / 1e6, 'queue': queue, 'decode': 1e3 * (decoded - begun),
+            'network': network, 'tail': tail, 'publish': 1e3 * (published - segmented),
+            'own': total - queue - network - tail, 'total': total}
