@@ -1,16 +1,12 @@
 # Copyright 2026 The DiffPixel authors
 # SPDX-License-Identifier: Apache-2.0
-"""RGB-D recordings as bags: what the topics and frames of a camera are called, and what goes there.
-
-Recordings are written as a RealSense camera with aligned depth would make them, and the streams of
-other cameras are found by the names their drivers give them.
-"""
+"""RGB-D recordings as bags, written as a RealSense camera with aligned depth would make them."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,33 +19,36 @@ from rosbags.typesys.stores.ros2_jazzy import sensor_msgs__msg__CameraInfo as Ca
 from rosbags.typesys.stores.ros2_jazzy import sensor_msgs__msg__RegionOfInterest as Region
 from rosbags.typesys.stores.ros2_jazzy import tf2_msgs__msg__TFMessage as TFMessage
 
-from diffpixel_core.bags import BagError, BagReader, BagWriter, message_header
+from diffpixel_core.bags import BagError, BagWriter, message_header
+from diffpixel_core.compressed import (
+    COMPRESSED_DEPTH_16,
+    encode_colour,
+    encode_compressed_depth,
+)
 from diffpixel_core.depth import depth_in_millimetres
 from diffpixel_core.geometry import Camera
 from diffpixel_core.image_folder import find_frames, load_pair, read_label, read_pose
+from diffpixel_core.rgbd_topics import (
+    COLOUR_INFO_TOPIC,
+    COLOUR_TOPIC,
+    DEPTH_INFO_TOPIC,
+    DEPTH_TOPIC,
+    TF_STATIC_TOPIC,
+    TF_TOPIC,
+    TRUTH_TOPIC,
+    RgbdTopics,
+    find_rgbd_topics,
+)
 
-COLOUR_TOPIC = '/camera/color/image_raw'
-DEPTH_TOPIC = '/camera/aligned_depth_to_color/image_raw'
-COLOUR_INFO_TOPIC = '/camera/color/camera_info'
-DEPTH_INFO_TOPIC = '/camera/aligned_depth_to_color/camera_info'
-TRUTH_TOPIC = '/ground_truth/semantic'
-TF_TOPIC = '/tf'
-TF_STATIC_TOPIC = '/tf_static'
+__all__ = ['CAMERA_FRAME', 'COLOUR_FRAME', 'COLOUR_INFO_TOPIC', 'COLOUR_TOPIC', 'DEPTH_INFO_TOPIC',
+           'DEPTH_TOPIC', 'IMAGES', 'MAP_FRAME', 'TF_STATIC_TOPIC', 'TF_TOPIC', 'TRUTH_TOPIC',
+           'RgbdSample', 'RgbdTopics', 'find_rgbd_topics', 'samples_from_folder', 'write_rgbd_bag']
+
+IMAGES = ('raw', 'compressed')
 COLOUR_FRAME = 'camera_color_optical_frame'
 CAMERA_FRAME = 'camera_link'
 MAP_FRAME = 'map'
 
-# Leaves of the colour topic and of the depth registered to it, under one camera's name.
-# Source: the drivers' defaults: realsense-ros 4, Azure Kinect (humble), OpenNI, Orbbec SDK v2.
-_DRIVER_TOPICS = (
-    ('color/image_raw', 'aligned_depth_to_color/image_raw'),
-    ('rgb/image_raw', 'depth_to_rgb/image_raw'),
-    ('rgb/image_raw', 'depth_registered/image_raw'),
-    ('rgb/image_rect_color', 'depth_registered/image_raw'),
-    ('color/image_raw', 'depth/image_raw'),
-    ('rgb/image_raw', 'depth/image_raw'),
-)
-_IMAGE, _COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 # x forward, y left, z up (camera_link) as seen from x right, y down, z forward (optical).
 # Source: REP 103, "Coordinate Frame Conventions", suffix frames.
 _LINK_IN_OPTICAL = np.array([[0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]], np.float64)
@@ -74,67 +73,6 @@ class RgbdSample:
     pose: npt.NDArray[np.float64] | None = None
 
 
-class RgbdTopics(NamedTuple):
-    """Names of the topics of an RGB-D camera; None where the bag has none."""
-
-    colour: str
-    depth: str
-    info: str | None
-    truth: str | None
-
-
-def find_rgbd_topics(reader: BagReader, *, colour: str = '', depth: str = '') -> RgbdTopics:
-    """Return the topics of the RGB-D camera in a bag, named as one of the common drivers does.
-
-    Args:
-        reader: The opened bag.
-        colour: Topic of the colour images, where the user knows it; then `depth` too.
-        depth: Topic of the depth images registered to them.
-
-    Raises:
-        BagError: If there is no colour with depth registered to it, or more than one, or the bag
-            lacks a topic that was named.
-    """
-    kinds = {name: topic.type for name, topic in reader.topics.items() if topic.count}
-    if colour or depth:
-        if not (colour and depth):
-            raise BagError('colour and depth topics go together; name both '
-                           '(--rgb-topic, --depth-topic)')
-        reader.require_topics([colour, depth], 'give the names this bag uses')
-        return _with_companions(colour, depth, kinds)
-
-    def offered(topic: str, compressed: str) -> list[str]:
-        return [name for name, kind in ((topic, _IMAGE), (topic + compressed, _COMPRESSED))
-                if kinds.get(name) == kind][:1]
-
-    def pairs(colour_leaf: str, depth_leaf: str) -> list[tuple[str, str]]:
-        cameras = {name.removesuffix('/compressed').removesuffix(colour_leaf) for name in kinds
-                   if name.removesuffix('/compressed').endswith('/' + colour_leaf)}
-        return [(colour, depth) for camera in sorted(cameras)
-                for colour in offered(camera + colour_leaf, '/compressed')
-                for depth in offered(camera + depth_leaf, '/compressedDepth')]
-
-    found = [pair for leaves in _DRIVER_TOPICS for pair in pairs(*leaves)]
-    if (COLOUR_TOPIC, DEPTH_TOPIC) in found:
-        found = [(COLOUR_TOPIC, DEPTH_TOPIC)]
-    if not found:
-        raise BagError(f'bag {reader.path} has no colour images with depth registered to them '
-                       'under a known name; record with registration on (RealSense '
-                       'align_depth.enable:=true, Orbbec depth_registration:=true) or name '
-                       f'them (--rgb-topic, --depth-topic). It has: {reader.listing()}')
-    if len({colour for colour, _ in found}) > 1:
-        raise BagError(f'bag {reader.path} has several RGB-D cameras '
-                       f'({", ".join(colour for colour, _ in found)}); name one '
-                       '(--rgb-topic, --depth-topic)')
-    return _with_companions(*found[0], kinds)
-
-
-def _with_companions(colour: str, depth: str, kinds: Mapping[str, str]) -> RgbdTopics:
-    info = colour.removesuffix('/compressed').rsplit('/', 1)[0] + '/camera_info'
-    return RgbdTopics(colour, depth, info if info in kinds else None,
-                      TRUTH_TOPIC if TRUTH_TOPIC in kinds else None)
-
-
 def samples_from_folder(folder: Path, unit: str, *, fps: float = 30.0,
                         start_ns: int = 1_000_000_000) -> Iterator[RgbdSample]:
     """Yield the frames of an image folder at an even rate, with labels and poses where present.
@@ -157,7 +95,8 @@ def samples_from_folder(folder: Path, unit: str, *, fps: float = 30.0,
 
 
 def write_rgbd_bag(path: Path, samples: Iterable[RgbdSample], camera: Camera, *,
-                   storage: str = 'mcap', fps: float | None = None,
+                   storage: str = 'mcap', compression: str = 'none', images: str = 'raw',
+                   fps: float | None = None,
                    progress: Callable[[int], None] | None = None) -> int:
     """Write a rosbag2 as a RealSense camera with aligned depth would record it; return the frames.
 
@@ -170,6 +109,9 @@ def write_rgbd_bag(path: Path, samples: Iterable[RgbdSample], camera: Camera, *,
         samples: At least one, stamps rising.
         camera: The camera of colour and depth; scaled for samples of another size.
         storage: `mcap` or `sqlite3`.
+        compression: What `BagWriter` offers.
+        images: `raw`, or `compressed`: colour as JPEG on `.../compressed` and depth, losslessly, on
+            `.../compressedDepth`, as image_transport publishes them; labels stay raw.
         fps: Restamp the samples at this rate from the first one's stamp on.
         progress: Called after each frame with the number of frames so far.
 
@@ -177,8 +119,10 @@ def write_rgbd_bag(path: Path, samples: Iterable[RgbdSample], camera: Camera, *,
         BagError: If the path exists, there is no sample, or one does not fit together; then
             nothing is left on the disk.
     """
+    if images not in IMAGES:
+        raise BagError(f'images {images!r} are unknown; choose {" or ".join(IMAGES)}')
     count = 0
-    with BagWriter(path, storage=storage) as bag:
+    with BagWriter(path, storage=storage, compression=compression) as bag:
         for index, sample in enumerate(samples):
             if index == 0:
                 first_ns = previous_ns = sample.stamp_ns
@@ -191,14 +135,15 @@ def write_rgbd_bag(path: Path, samples: Iterable[RgbdSample], camera: Camera, *,
                 raise BagError(f'frame {index} has the stamp {sample.stamp_ns} ns, not after '
                                f'{previous_ns} ns of the frame before; sort them or give fps')
             previous_ns = sample.stamp_ns
-            _add_sample(bag, sample, camera, index)
+            _add_sample(bag, sample, camera, index, images)
             count += 1
             if progress is not None:
                 progress(count)
     return count
 
 
-def _add_sample(bag: BagWriter, sample: RgbdSample, camera: Camera, index: int) -> None:
+def _add_sample(bag: BagWriter, sample: RgbdSample, camera: Camera, index: int,
+                images: str) -> None:
     height, width = sample.rgb.shape[:2]
     for name, image in (('depth', sample.depth_m), ('labels', sample.labels)):
         if image is not None and image.shape != (height, width):
@@ -209,11 +154,19 @@ def _add_sample(bag: BagWriter, sample: RgbdSample, camera: Camera, index: int) 
     if sample.pose is not None:
         bag.add(TF_TOPIC, _transform(stamp_ns, MAP_FRAME, CAMERA_FRAME,
                                      sample.pose @ _LINK_IN_OPTICAL), stamp_ns)
+    depth_mm = depth_in_millimetres(sample.depth_m)
     bag.add(COLOUR_INFO_TOPIC, info, stamp_ns)
-    bag.add_image(COLOUR_TOPIC, sample.rgb, 'rgb8', stamp_ns, COLOUR_FRAME)
+    if images == 'raw':
+        bag.add_image(COLOUR_TOPIC, sample.rgb, 'rgb8', stamp_ns, COLOUR_FRAME)
+    else:
+        bag.add_compressed_image(f'{COLOUR_TOPIC}/compressed', *encode_colour(sample.rgb), stamp_ns,
+                                 COLOUR_FRAME)
     bag.add(DEPTH_INFO_TOPIC, info, stamp_ns)
-    bag.add_image(DEPTH_TOPIC, depth_in_millimetres(sample.depth_m), '16UC1', stamp_ns,
-                  COLOUR_FRAME)
+    if images == 'raw':
+        bag.add_image(DEPTH_TOPIC, depth_mm, '16UC1', stamp_ns, COLOUR_FRAME)
+    else:
+        bag.add_compressed_image(f'{DEPTH_TOPIC}/compressedDepth', COMPRESSED_DEPTH_16,
+                                 encode_compressed_depth(depth_mm), stamp_ns, COLOUR_FRAME)
     if sample.labels is not None:
         bag.add_image(TRUTH_TOPIC, sample.labels, 'mono8', stamp_ns, COLOUR_FRAME)
 
