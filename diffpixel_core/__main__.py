@@ -13,11 +13,13 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from diffpixel_core.depth import DEPTH_UNITS
 from diffpixel_core.errors import DiffPixelError
+from diffpixel_core.synchronise import MISSING_DEPTH
 from diffpixel_core.threads import let_waiting_threads_sleep
 
 if TYPE_CHECKING:
@@ -147,6 +149,50 @@ def _parser() -> argparse.ArgumentParser:
                       help='the paper\'s Tables II to V beside ours, misprints explained')
     info.add_argument('--json', nargs='?', type=Path, const=Path('-'), metavar='FILE',
                       help='as JSON, to standard output or a file')
+
+    replay = add('replay', _replay, 'Segment recordings: scores, statistics, predictions, report.')
+    replay.add_argument('bags', nargs='+', type=Path, metavar='BAG',
+                        help='a rosbag2 folder, a .mcap or .db3 file, or a ROS 1 .bag')
+    replay.add_argument('--live', action='store_true',
+                        help='through the running node over ROS 2 (default: offline, without ROS, '
+                        'every pair, as fast as the machine goes)')
+    replay.add_argument('--rate', type=_positive, metavar='R',
+                        help='speed of --live; 0.2 = five times slower (default: 1)')
+    replay.add_argument('--loop', type=_count, metavar='N',
+                        help='play each bag N times, with --live (default: 1)')
+    replay.add_argument('--truth', default='', metavar='TOPIC_OR_DIR',
+                        help='label topic, or folder of PNG label images named by stamp in '
+                        'nanoseconds or in order of the colour images; for several bags one folder '
+                        'each, named as the bag (default: the label topic of the bag, if any)')
+    replay.add_argument('--truth-space', default='nyu40', metavar='NAME',
+                        help='label space of the truth (default: nyu40)')
+    replay.add_argument('--rgb-topic', default='', metavar='TOPIC',
+                        help='colour images (default: as the common drivers name them)')
+    replay.add_argument('--depth-topic', default='', metavar='TOPIC',
+                        help='depth images aligned to them')
+    replay.add_argument('--model', default='rooms_t', metavar='PATH',
+                        help='model directory or shipped name (default: rooms_t)')
+    replay.add_argument('--engine', default='auto', metavar='NAME', help='runtime (default: auto)')
+    replay.add_argument('--device', default='auto', metavar='D',
+                        help='auto, cpu, cuda or cuda:N (default: auto)')
+    replay.add_argument('--workers', type=_count, default=1, metavar='N',
+                        help='bags replayed at a time, each in a process (default: 1)')
+    replay.add_argument('--ray', metavar='ADDRESS',
+                        help='spread the bags over a Ray cluster: auto, local or ray://HOST:PORT; '
+                        'the bags must be readable on its machines')
+    replay.add_argument('--missing-depth', choices=MISSING_DEPTH, default='wait',
+                        help='what becomes of colour while no depth comes (default: wait)')
+    replay.add_argument('--sync-slop', type=float, default=0.02, metavar='S',
+                        help='largest difference of the stamps of a pair, seconds (default: 0.02)')
+    replay.add_argument('--class-map', default='', metavar='FILE',
+                        help='YAML file that groups the classes, or groups')
+    replay.add_argument('--confidence-threshold', type=float, default=0.0, metavar='C',
+                        help='less certain pixels become unlabelled, 0 to 1 (default: 0)')
+    replay.add_argument('--stride', type=_count, default=1, metavar='N',
+                        help='segment every Nth pair only (default: 1)')
+    replay.add_argument('--json', nargs='?', type=Path, const=Path('-'), metavar='FILE',
+                        help='the figures as JSON, to standard output or a file')
+    replay.add_argument('--output', type=Path, required=True, metavar='DIR')
 
     convert = add('convert', _convert, 'Turn a foreign checkpoint into a model directory.')
     convert.add_argument('file', help='safetensors or torch.save; for segformer and swin also a '
@@ -318,6 +364,57 @@ def _info(options: argparse.Namespace) -> None:
         console.print(models_table(info.rows) if options.model is None else model_card(info))
     if options.tables:
         console.print(paper_tables())
+
+
+def _replay(options: argparse.Namespace) -> None:
+    if not options.live and (options.rate or options.loop):
+        raise UsageError('--rate and --loop belong to --live; offline every pair is segmented as '
+                         'fast as the machine goes')
+    if options.live and (options.ray or options.workers > 1 or options.stride > 1):
+        raise UsageError('--live plays one bag after the other through one node; leave --workers, '
+                         '--ray and --stride out')
+    if options.ray and options.workers > 1:
+        raise UsageError('--ray and --workers exclude each other: Ray knows how many bags its '
+                         'machines can take')
+    from diffpixel_core.replay.settings import ReplaySettings
+    settings = ReplaySettings(
+        model=options.model, engine=options.engine, device=options.device,
+        colour_topic=options.rgb_topic, depth_topic=options.depth_topic, truth=options.truth,
+        truth_space=options.truth_space, missing_depth=options.missing_depth,
+        sync_slop_s=options.sync_slop, class_map=options.class_map,
+        confidence_threshold=options.confidence_threshold, stride=options.stride)
+    let_waiting_threads_sleep()
+
+    from diffpixel_core.replay.run import run_replay
+    from diffpixel_core.replay.spread import run_here, run_in_processes, run_on_ray
+    how = 'offline'
+    runner = run_here
+    if options.live:
+        from diffpixel_ros.live_replay import run_live
+        rate, loop = options.rate or 1.0, options.loop or 1
+        runner = partial(run_live, rate=rate, loop=loop)
+        how = f'through the running node at {rate:g} times the recorded rate'
+    elif options.ray:
+        runner = partial(run_on_ray, address=options.ray)
+        how = 'offline, on a Ray cluster,'
+    elif options.workers > 1 and len(options.bags) > 1:
+        runner = partial(run_in_processes, workers=options.workers)
+        how = f'offline, in {min(options.workers, len(options.bags))} processes,'
+    result = run_replay(options.bags, settings, options.output, runner, how=how,
+                        command=shlex.join(['diffpixel', *sys.argv[1:]]))
+
+    from diffpixel_core.replay.summary import metrics, replay_table
+    if options.json == Path('-'):
+        print(json.dumps(metrics(result), indent=2))
+    else:
+        from rich.console import Console
+        Console(markup=False, emoji=False).print(replay_table(result))
+        if options.json is not None:
+            _write_text(options.json, json.dumps(metrics(result), indent=2) + '\n')
+    if result.problem:
+        raise UsageError(f'{result.problem} (all other results are in {options.output})')
+    if not result.passed:
+        raise FailedChecksError(f'some checks failed; {options.output}/report.html says which')
 
 
 def _convert(options: argparse.Namespace) -> None:

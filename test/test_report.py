@@ -22,6 +22,7 @@ from diffpixel_core.report import (
     ReportData,
     ReportError,
     ReportFrame,
+    Table,
     render_page,
     write_report,
 )
@@ -194,3 +195,35 @@ def test_overlay_marks_borders_white() -> None:
     picture = overlay(np.zeros((4, 6, 3), np.uint8), labels, NYU40)
     assert (picture[:, 3] == 255).all()
     assert not (picture[:, [0, 1, 2, 4, 5]] == 255).all(-1).any()
+
+
+def test_tables_show_every_cell_and_an_empty_one_is_left_out() -> None:
+    table = Table('By <bag>', ('bag', 'frames', 'mIoU'),
+                  [('a & b', '12', ''), ('all', '30', '5 %')], 'What it means.', total=True)
+    page = render_page(a_report(tables=[table, Table('Nothing', ('x', 'y'), [])]))
+    parsed(page)
+    for text in ('By &lt;bag&gt;', '<th>a &amp; b</th>', '>12</td>', '>30</td>', '>5 %</td>',
+                 'What it means.'):
+        assert text in page, text
+    assert page.count('<tr class="total">') == 1
+    assert page.index('<th>all</th>') > page.index('<tr class="total">')
+    assert 'Nothing' not in page
+    assert 'class="figures"' not in render_page(a_report())
+
+
+def test_frames_stay_in_order_where_that_is_asked_for() -> None:
+    plain = replace(a_frame(seed=1), title='plain', truth=None,
+                    prediction=np.zeros((24, 32), np.uint8))
+    busy = replace(a_frame(seed=2), title='busy', truth=None)
+    page = render_page(a_report(frames=[plain, busy]))
+    assert page.index('busy') < page.index('plain'), 'the frame with the most to see goes first'
+    page = render_page(a_report(frames=[plain, busy], frames_in_order=True,
+                                frames_title='The worst frames'))
+    assert page.index('<h2>The worst frames</h2>') < page.index('plain') < page.index('busy')
+
+
+def test_the_latency_says_what_it_is() -> None:
+    assert 'both over DDS' in render_page(a_report())
+    page = render_page(a_report(latency=Latency([0.0], [5.0], meaning='Of every frame.')))
+    assert 'Of every frame.' in page
+    assert 'both over DDS' not in page

@@ -15,10 +15,11 @@ from diffpixel_core.report.data import (
     ReportData,
     ReportError,
     ReportFrame,
+    Table,
 )
 from diffpixel_core.report.page import render_page, write_report
 
 __all__ = [
     'Card', 'Check', 'ClassScore', 'Latency', 'Loss', 'ReportData', 'ReportError', 'ReportFrame',
-    'render_page', 'write_report',
+    'Table', 'render_page', 'write_report',
 ]

@@ -71,6 +71,27 @@ class Latency:
     time_s: Sequence[float]  # since the first frame
     latency_ms: Sequence[float]
     lost_s: Sequence[float] = ()  # when frames came that have no output
+    meaning: str = ('From publishing the later image of a pair to receiving its label image, both '
+                    'over DDS. Red ticks: frames without an output.')
+
+
+@dataclass(frozen=True)
+class Table:
+    """Figures in rows: a section of its own, placed after the latency.
+
+    Attributes:
+        title: Its heading.
+        head: One caption per column; the first column names the row.
+        rows: As many cells as captions; '' where there is nothing.
+        hint: What the figures mean.
+        total: Whether the last row sums up the others.
+    """
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    hint: str = ''
+    total: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,8 +104,11 @@ class ReportData:
     notice: str = ''  # what the figures must not be taken for
     cards: Sequence[Card] = ()
     frames: Sequence[ReportFrame] = ()
+    frames_title: str = 'What went in, what came out'
+    frames_in_order: bool = False  # else the frame with the most to see goes first
     class_scores: Sequence[ClassScore] = ()
     latency: Latency | None = None
+    tables: Sequence[Table] = ()
     flow: Mapping[str, int] = field(default_factory=dict)  # parts of the input frames; 'out' first
     losses: Sequence[Loss] = ()
     checks: Sequence[Check] = ()

@@ -15,7 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from diffpixel_core.labels import UNLABELLED, LabelSpace
-from diffpixel_core.report.data import Check, Latency, ReportData, ReportError, ReportFrame
+from diffpixel_core.report.data import (
+    Check,
+    Latency,
+    ReportData,
+    ReportError,
+    ReportFrame,
+    Table,
+)
 from diffpixel_core.report.pictures import (
     colour_depth,
     colour_map,
@@ -68,6 +75,7 @@ def render_page(data: ReportData) -> str:
         _contact_sheet(data),
         _classes(data),
         _latency(data.latency),
+        *(_table(table) for table in data.tables),
         _flow(data),
         _checks(data.checks),
         _environment(data),
@@ -113,13 +121,14 @@ def _contact_sheet(data: ReportData) -> str:
         _check_sizes(frame)
     near, far = depth_range([frame.depth_m for frame in data.frames])
     # The frame with the most to see goes first and large; it is not the one with the best score.
-    leading = max(range(len(data.frames)), key=lambda i: _variety(data.frames[i]))
+    leading = 0 if data.frames_in_order else max(
+        range(len(data.frames)), key=lambda i: _variety(data.frames[i]))
     order = [leading, *(i for i in range(len(data.frames)) if i != leading)]
     rows = ''.join(
         _frame_row(data.frames[i], data.label_space, near, far, large=i == leading) for i in order
     )
     return (
-        '<section id="pictures"><h2>What went in, what came out</h2>'
+        f'<section id="pictures"><h2>{_text(data.frames_title)}</h2>'
         '<p class="hint">Point at a prediction or the truth to read the class; click to enlarge, '
         'arrow keys to walk through.</p>'
         f'{_legend(data)}{rows}</section>'
@@ -205,12 +214,25 @@ def _latency(latency: Latency | None) -> str:
     if latency is None or not latency.latency_ms:
         return ''
     return (
-        '<section id="latency"><h2>Latency</h2><p class="hint">From publishing the later image of '
-        'a pair to receiving its label image, both over DDS. Red ticks: frames without an output.'
-        '</p>'
+        f'<section id="latency"><h2>Latency</h2><p class="hint">{_text(latency.meaning)}</p>'
         f'<div class="plots">{latency_over_time(latency)}{latency_histogram(latency)}</div>'
         '</section>'
     )
+
+
+def _table(table: Table) -> str:
+    if not table.rows:
+        return ''
+    head = ''.join(f'<th>{_text(caption)}</th>' for caption in table.head)
+    rows = ''
+    for number, (name, *cells) in enumerate(table.rows, 1):
+        kind = ' class="total"' if table.total and number == len(table.rows) else ''
+        rows += f'<tr{kind}><th>{_text(name)}</th>' + ''.join(
+            f'<td data-head="{_text(caption)}">{_text(cell)}</td>'
+            for caption, cell in zip(table.head[1:], cells, strict=True)) + '</tr>'
+    hint = f'<p class="hint">{_text(table.hint)}</p>' if table.hint else ''
+    return (f'<section class="figures"><h2>{_text(table.title)}</h2>{hint}<div class="scroll">'
+            f'<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div></section>')
 
 
 def _flow(data: ReportData) -> str:

@@ -1,0 +1,196 @@
+# Copyright 2026 The DiffPixel authors
+# SPDX-License-Identifier: Apache-2.0
+"""A replay from beginning to end: bags in, one report and the predictions of each bag out."""
+
+import csv
+import dataclasses
+import io
+import json
+import logging
+import os
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from diffpixel_core.replay.result import ReplayResult
+from diffpixel_core.replay.settings import ReplayError, ReplaySettings
+from diffpixel_core.replay.spread import BagRun, Job, Report
+from diffpixel_core.replay.summary import metrics, report_data
+from diffpixel_core.replay.tally import FrameRow
+from diffpixel_core.report import write_report
+
+logger = logging.getLogger(__name__)
+
+# Who replays the bags: takes them and where to report progress, yields how each ended.
+Runner = Callable[[Sequence[Job], Report], Iterator[BagRun]]
+
+_BAG_SUFFIXES = ('.mcap', '.db3', '.bag')
+
+
+def run_replay(bags: Sequence[Path], settings: ReplaySettings, output: Path, runner: Runner, *,
+               how: str, command: str = '') -> ReplayResult:
+    """Replay bags and return what came of them.
+
+    Writes `report.html`, `metrics.json`, `frames.csv` and `predictions/<bag>.mcap` into `output`.
+    A bag that fails is named in the result; the others' results are written all the same.
+
+    Args:
+        bags: The recordings, at least one.
+        settings: How to replay them. With several bags, a truth folder holds one folder for each,
+            named as the bag.
+        output: Folder for the results; made if need be.
+        runner: Who replays them, such as `spread.run_here`.
+        how: What the runner does, for the report: `offline`, for example.
+        command: How the user called this, for the report.
+
+    Raises:
+        ReplayError: If no bag could be replayed, or the output cannot be written.
+        CheckpointError: If there is no such model.
+    """
+    from diffpixel_core.checkpoints import find_model
+    settings = dataclasses.replace(settings, model=str(find_model(settings.model)))
+    try:
+        (output / 'predictions').mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ReplayError(f'cannot make the folder {output}: {error.strerror}; choose another '
+                          '--output') from error
+    started = time.perf_counter()
+    names = _names(bags)
+    with _terminable(), tempfile.TemporaryDirectory(dir=output, prefix='.replay') as scratch:
+        jobs = [Job(index, bag, _settings_of(settings, name, single=len(bags) == 1),
+                    Path(scratch) / f'{name}.mcap')
+                for index, (bag, name) in enumerate(zip(bags, names, strict=True))]
+        runs: list[BagRun] = []
+        with _Bars(names) as bars:
+            for run in runner(jobs, bars.report):
+                bars.ended(run)
+                runs.append(run)
+                if run.failure:
+                    logger.error('%s', run.failure)
+                if run.tally is not None:
+                    final = output / 'predictions' / f'{names[run.index]}.mcap'
+                    jobs[run.index].predictions.replace(final)
+                    run.tally.files['predictions'] = str(final)
+                    for note in run.tally.notes:
+                        logger.warning('%s: %s', run.tally.bag, note)
+    runs.sort(key=lambda run: run.index)
+    if all(run.tally is None for run in runs):
+        raise ReplayError(runs[0].failure if len(runs) == 1 else
+                          f'none of {len(runs)} bags could be replayed; the first: '
+                          f'{runs[0].failure}')
+    result = ReplayResult(tuple(runs), tuple(str(bag) for bag in bags), settings, how,
+                          time.perf_counter() - started, command)
+    write_report(output / 'report.html', report_data(result))
+    _write_whole(output / 'frames.csv', _frames_csv(result))
+    _write_whole(output / 'metrics.json',
+                 json.dumps(metrics(result), indent=2, allow_nan=False) + '\n')
+    return result
+
+
+class _Bars:
+    """Progress of every bag on standard error; only those at work are shown."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
+        self._tasks: dict[int, TaskID] = {}
+        self._progress = Progress(
+            TextColumn('{task.description}', markup=False), BarColumn(), TaskProgressColumn(),
+            TextColumn('{task.completed:.0f} of {task.total:.0f}'), TimeElapsedColumn(),
+            TimeRemainingColumn(), console=Console(stderr=True))
+        self._all = self._progress.add_task('bags', total=len(names), visible=len(names) > 1)
+
+    def __enter__(self) -> '_Bars':
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def report(self, index: int, done: int, total: int) -> None:
+        """Show how far a bag is, colour images done of those there are."""
+        if index not in self._tasks:
+            self._tasks[index] = self._progress.add_task(self._names[index], total=total)
+        self._progress.update(self._tasks[index], completed=done, total=total)
+
+    def ended(self, run: BagRun) -> None:
+        """Take the bar of a bag away, where there are others."""
+        self._progress.advance(self._all)
+        if run.index in self._tasks and len(self._names) > 1:
+            self._progress.update(self._tasks[run.index], visible=False)
+
+
+def _settings_of(settings: ReplaySettings, name: str, *, single: bool) -> ReplaySettings:
+    """Return the settings of one bag: of several, each has its own folder of truth."""
+    folder = Path(settings.truth)
+    if single or not settings.truth or not folder.is_dir():
+        return settings
+    return dataclasses.replace(settings, truth=str(folder / name))
+
+
+def _names(bags: Sequence[Path]) -> list[str]:
+    """Return a name for the results of each bag, all different."""
+    names: list[str] = []
+    for bag in bags:
+        full = bag.resolve()
+        name = full.stem if full.suffix in _BAG_SUFFIXES else full.name
+        number = 2
+        unique = name
+        while unique in names:
+            unique = f'{name}-{number}'
+            number += 1
+        names.append(unique)
+    return names
+
+
+def _frames_csv(result: ReplayResult) -> str:
+    rows: list[Sequence[object]] = [('bag', *FrameRow._fields)]
+    for tally in result.tallies:
+        rows += [(tally.bag, *row) for row in tally.frames]
+    text = io.StringIO(newline='')
+    csv.writer(text).writerows(rows)
+    return text.getvalue()
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a text file, all of it or nothing."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}', suffix='.part')
+    try:
+        with os.fdopen(handle, 'w', encoding='utf-8', newline='') as file:
+            file.write(text)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end a replay as Ctrl-C does, so that no process and no scratch file stays."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
