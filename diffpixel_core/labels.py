@@ -17,6 +17,7 @@ import numpy.typing as npt
 from diffpixel_core.errors import DiffPixelError
 
 UNLABELLED = 255
+LABEL_TABLE_SCHEMA = 1
 LABEL_SPACES = ('nyu40', 'nyu13', 'sun37')
 # How a label image is published: type of a pixel, and its number for "unlabelled".
 # Source: vision_msgs/LabelInfo.msg (255 and 65535); semantic_inference and Hydra (-1).
@@ -87,6 +88,23 @@ class LabelSpace:
                 in enumerate(zip(self.names, self.colours, self.groups, strict=True))
             ],
         }
+
+
+def label_table(label_space: LabelSpace, model: Mapping[str, str], *,
+                encoding: str = 'mono8') -> dict[str, Any]:
+    """Return what the topic `semantic/labels` carries as JSON.
+
+    `unlabelled` is the value in `/semantic`; clouds and the Nav2 mask have 255 there.
+
+    Args:
+        label_space: Names and colours of the labels that are published.
+        model: Manifest facts: at least `name` and `weights_sha256`.
+        encoding: Key of `LABEL_ENCODINGS`, that of `/semantic`.
+    """
+    space = label_space.as_json()
+    return {'schema': LABEL_TABLE_SCHEMA, 'model': dict(model), 'label_space': space['name'],
+            'encoding': encoding, 'unlabelled': LABEL_ENCODINGS[encoding][1],
+            'unlabelled_in_points': UNLABELLED, 'classes': space['classes']}
 
 
 @cache

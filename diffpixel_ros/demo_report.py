@@ -12,41 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from diffpixel_core.replay.causes import CAUSES, UNKNOWN
 from diffpixel_core.report import Card, ClassScore, Latency, Loss, ReportData, ReportFrame
 from diffpixel_ros.demo_result import DemoResult, Findings, Picture, Run, latencies_ms
 from diffpixel_ros.diagnostics import PAIR_CAUSES
 
-# For each cause: what it means, what helps.
-CAUSES = {
-    'superseded': ('A newer pair arrived while this one waited for the network. The newest goes '
-                   'first, so that a robot never acts on an old picture.',
-                   'A faster engine, a smaller model, or a lower --rate.'),
-    'unpaired': ('No image of the other stream within sync_slop.',
-                 'Raise sync_slop, or synchronise the camera (RealSense: enable_sync:=true).'),
-    'overflow': ('The other stream was silent and the queue was full.',
-                 'See why the other topic is silent; else raise sync_queue.'),
-    'reset': ('Waiting when time jumped back, as at the end of a looped bag.', 'Nothing to do.'),
-    'duplicate': ('A second image with the same stamp.', 'Look at the camera driver.'),
-    'transport_lost': ('Published, but the node never saw it.',
-                       'Start camera and node with the shared-memory profile config/fastdds.xml; '
-                       'leave the node a core of its own.'),
-    'bad_encoding': ('An encoding the node does not know.', 'node.log names it.'),
-    'bad_size': ('Width, height and step contradict each other.', 'node.log names them.'),
-    'bad_data': ('The message is shorter than its size says.', 'Record the bag again.'),
-    'callback_error': ('A bug in the node.', 'Report it with node.log.'),
-    'size_mismatch': ('Depth of another size than colour.',
-                      'Align depth to colour in the camera driver.'),
-    'stale': ('Older than max_age when its turn came.', 'Raise max_age; 0 switches it off.'),
-    'decode_error': ('The images could not be decoded.', 'node.log says why.'),
-    'inference_error': ('The network failed.', 'node.log says why.'),
-    'publish_error': ('The labels could not be published.', 'node.log says why.'),
-    'discarded': ('Waiting when the node was told to stop.', 'Nothing to do.'),
-    'unfinished': ('Still in the node when the demo gave up waiting.',
-                   'A faster engine or a smaller model.'),
-    'output_lost': ('The node published it, but it never came back.',
-                    'Use the shared-memory profile config/fastdds.xml.'),
-    'unexplained': ('No counter accounts for it.', 'This is a bug: report it with node.log.'),
-}
 _ALWAYS = ('superseded', 'unpaired', 'transport_lost', 'unexplained')  # shown even if 0
 _GENERATED = ('The rooms are generated, with exact labels. The score tells that the chain works '
               'and what this model finds in such rooms; it is never a stand-in for NYUDv2 or '
@@ -72,7 +42,7 @@ def report_data(result: DemoResult, run: Run, findings: Findings, *, generated: 
     hertz = (len(colour) - 1) / span_s * result.rate if len(colour) > 1 else 0.0
     what = 'a camera walk through a generated room' if generated else Path(result.bag).name
     pace = 'at its own rate' if result.rate == 1 else f'at {result.rate:g} times its own rate'
-    losses = [Loss(cause.replace('_', ' '), number, *CAUSES[cause])
+    losses = [Loss(cause.replace('_', ' '), number, *CAUSES.get(cause, UNKNOWN))
               for cause, number in result.drops.items() if number or cause in _ALWAYS]
     return ReportData(
         title='Colour and depth in, labels out',

@@ -25,13 +25,12 @@ from std_msgs.msg import Header, String
 from diffpixel_core.cloud import CLOUD_DTYPE, cloud_array, fill_cloud, nav_triple
 from diffpixel_core.errors import DiffPixelError
 from diffpixel_core.frame import Frame
-from diffpixel_core.labels import LABEL_ENCODINGS, UNLABELLED, LabelSpace, encode_labels
+from diffpixel_core.labels import LabelSpace, encode_labels, label_table
 from diffpixel_core.messages import fill_image
 from diffpixel_core.segmenter import Segmentation
 from diffpixel_ros.cameras import Calibration
 from diffpixel_ros.qos import OUTPUT_QOS
 
-LABELS_SCHEMA = 1
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
                      durability=DurabilityPolicy.TRANSIENT_LOCAL)
 # Clouds are large, and a costmap wants the newest, not the lost one again.
@@ -201,18 +200,6 @@ class Outputs:
                 self._image('semantic/nav/mask', nav.mask, 'mono8', header)
                 self._image('semantic/nav/confidence', nav.confidence, 'mono8', header)
                 self._cloud('semantic/nav/points', nav.xyz, header)
-
-
-def label_table(label_space: LabelSpace, model: Mapping[str, str], *,
-                encoding: str) -> dict[str, Any]:
-    """Return what `semantic/labels` carries as JSON.
-
-    `unlabelled` is the value in `/semantic`; clouds and the Nav2 mask have 255 there.
-    """
-    space = label_space.as_json()
-    return {'schema': LABELS_SCHEMA, 'model': dict(model), 'label_space': space['name'],
-            'encoding': encoding, 'unlabelled': LABEL_ENCODINGS[encoding][1],
-            'unlabelled_in_points': UNLABELLED, 'classes': space['classes']}
 
 
 def label_info_message(label_info: Any, vision_class: Any, label_space: LabelSpace, *,

@@ -3,6 +3,8 @@
 """Few threads, for the machine has two cores; tests marked `gpu` only where there is a GPU."""
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -18,3 +20,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker('gpu'):
             item.add_marker(pytest.mark.skip(reason='needs a CUDA device'))
+
+
+@pytest.fixture(scope='session')
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network with random weights that works at 32x48 pixels, in the classes of NYUDv2."""
+    from ros_harness import save_tiny
+
+    return save_tiny(tmp_path_factory.mktemp('tiny') / 'model', 'nyu40')
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _ros_logs_go_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the logs of ROS nodes out of the home folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('ROS_LOG_DIR', str(tmp_path_factory.mktemp('ros_log')))
+        yield

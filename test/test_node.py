@@ -17,8 +17,6 @@ from rosgraph_msgs.msg import Clock  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 
-from diffpixel_core.checkpoints import Manifest, save_model  # noqa: E402
-from diffpixel_core.models import build_model  # noqa: E402
 from diffpixel_ros.diagnostics import PAIR_CAUSES  # noqa: E402
 from ros_harness import Client, NodeProcess, camera_pair, running_node  # noqa: E402
 
@@ -26,24 +24,10 @@ LAUNCH_WAITS_S = 5  # after that a launch file's SIGINT is followed by SIGTERM, 
 
 
 @pytest.fixture(scope='module')
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    manifest = Manifest(model='diffpixelformer_t', label_space='nyu40', input_size=(64, 96))
-    network = build_model(manifest.model, classes=manifest.classes)
-    return save_model(tmp_path_factory.mktemp('model') / 'tiny', network, manifest)
-
-
-@pytest.fixture(scope='module', autouse=True)
-def _logs_go_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv('ROS_LOG_DIR', str(tmp_path_factory.mktemp('log')))
-        yield
-
-
-@pytest.fixture(scope='module')
-def _running(model: Path, tmp_path_factory: pytest.TempPathFactory
+def _running(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
              ) -> Iterator[tuple[NodeProcess, Client]]:
     folder = tmp_path_factory.mktemp('node')
-    with running_node(folder, model_path=model, diagnostics_period=0.2) as (node, client):
+    with running_node(folder, model_path=tiny_model, diagnostics_period=0.2) as (node, client):
         assert client.change_state('configure'), node.text
         assert client.change_state('activate'), node.text
         client.listen('/semantic')
@@ -228,7 +212,7 @@ def test_impossible_transition_is_refused_and_the_node_lives(
     assert 'refused while active' in node.text
 
 
-def test_node_mends_a_wrong_model_and_ends_on_sigint(model: Path, tmp_path: Path) -> None:
+def test_node_mends_a_wrong_model_and_ends_on_sigint(tiny_model: Path, tmp_path: Path) -> None:
     missing = tmp_path / 'nowhere'
     with running_node(tmp_path, model_path=missing, diagnostics_period=0.2) as (node, client):
         assert not client.change_state('activate')  # before configure
@@ -237,7 +221,7 @@ def test_node_mends_a_wrong_model_and_ends_on_sigint(model: Path, tmp_path: Path
         assert client.wait(lambda: str(missing) in client.verdict), client.verdict
         assert str(missing) in node.text
         assert 'Traceback' not in node.text
-        assert client.set_parameter('model_path', str(model)) == (True, '')
+        assert client.set_parameter('model_path', str(tiny_model)) == (True, '')
         assert client.change_state('configure'), node.text
         assert client.change_state('activate')
         code, seconds = node.end(signal.SIGINT)
@@ -247,11 +231,11 @@ def test_node_mends_a_wrong_model_and_ends_on_sigint(model: Path, tmp_path: Path
 
 
 def test_autostarted_node_finds_a_model_that_was_copied_late_and_ends_on_sigterm(
-        model: Path, tmp_path: Path) -> None:
+        tiny_model: Path, tmp_path: Path) -> None:
     late = tmp_path / 'late'
     with running_node(tmp_path, model_path=late, autostart='true') as (node, client):
         assert client.wait(lambda: 'configure failed' in node.text, 60.0), node.text
-        shutil.copytree(model, late)
+        shutil.copytree(tiny_model, late)
         assert client.change_state('configure'), node.text
         assert client.change_state('activate')
         code, seconds = node.end(signal.SIGTERM)
@@ -260,22 +244,22 @@ def test_autostarted_node_finds_a_model_that_was_copied_late_and_ends_on_sigterm
         assert 'Traceback' not in node.text
 
 
-def test_autostarted_node_becomes_active_by_itself(model: Path, tmp_path: Path) -> None:
-    with running_node(tmp_path, model_path=model, autostart='true') as (node, client):
+def test_autostarted_node_becomes_active_by_itself(tiny_model: Path, tmp_path: Path) -> None:
+    with running_node(tmp_path, model_path=tiny_model, autostart='true') as (node, client):
         assert client.wait(lambda: 'now active' in node.text, 60.0), node.text
         assert client.state == 'active'
 
 
 def test_misspelt_parameter_stops_configure_and_names_the_right_one(
-        model: Path, tmp_path: Path) -> None:
-    with running_node(tmp_path, model_pathh=model, sync_slop='9.0') as (node, client):
+        tiny_model: Path, tmp_path: Path) -> None:
+    with running_node(tmp_path, model_pathh=tiny_model, sync_slop='9.0') as (node, client):
         assert not client.change_state('configure')
         assert "did you mean 'model_path'" in node.text
         assert "'sync_slop' is 9.0" in node.text
 
 
-def test_interrupt_while_the_model_loads_ends_the_node(model: Path, tmp_path: Path) -> None:
-    with running_node(tmp_path, model_path=model, autostart='true') as (node, client):
+def test_interrupt_while_the_model_loads_ends_the_node(tiny_model: Path, tmp_path: Path) -> None:
+    with running_node(tmp_path, model_path=tiny_model, autostart='true') as (node, client):
         assert client.wait(lambda: client.node.count_publishers('/diagnostics') > 0, 60.0)
         code, seconds = node.end(signal.SIGINT)
     assert code == 0
@@ -283,8 +267,8 @@ def test_interrupt_while_the_model_loads_ends_the_node(model: Path, tmp_path: Pa
     assert 'Traceback' not in node.text
 
 
-def test_clock_set_back_starts_pairing_anew(model: Path, tmp_path: Path) -> None:
-    with running_node(tmp_path, model_path=model, use_sim_time='true', autostart='true',
+def test_clock_set_back_starts_pairing_anew(tiny_model: Path, tmp_path: Path) -> None:
+    with running_node(tmp_path, model_path=tiny_model, use_sim_time='true', autostart='true',
                       diagnostics_period=0.2) as (node, client):
         clock = client.node.create_publisher(Clock, '/clock', 10)
         assert client.wait(lambda: 'now active' in node.text, 60.0), node.text

@@ -17,8 +17,6 @@ rclpy = pytest.importorskip('rclpy')
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 
-from diffpixel_core.checkpoints import Manifest, save_model  # noqa: E402
-from diffpixel_core.models import build_model  # noqa: E402
 from ros_harness import (  # noqa: E402
     Client,
     NodeProcess,
@@ -26,33 +24,17 @@ from ros_harness import (  # noqa: E402
     camera_pair,
     image,
     running_node,
+    save_tiny,
 )
 
 POINT = np.dtype([('x', '<f4'), ('y', '<f4'), ('z', '<f4'), ('rgb', '<u4'), ('label', '<u4'),
                   ('confidence', '<f4')])
 
 
-def _save(path: Path, label_space: str) -> Path:
-    manifest = Manifest(model='diffpixelformer_t', label_space=label_space, input_size=(32, 48))
-    return save_model(path, build_model(manifest.model, classes=manifest.classes), manifest)
-
-
 @pytest.fixture(scope='module')
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _save(tmp_path_factory.mktemp('model') / 'tiny', 'nyu40')
-
-
-@pytest.fixture(scope='module', autouse=True)
-def _logs_go_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv('ROS_LOG_DIR', str(tmp_path_factory.mktemp('log')))
-        yield
-
-
-@pytest.fixture(scope='module')
-def _running(model: Path, tmp_path_factory: pytest.TempPathFactory
+def _running(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
              ) -> Iterator[tuple[NodeProcess, Client]]:
-    with running_node(tmp_path_factory.mktemp('node'), model_path=model, autostart='true',
+    with running_node(tmp_path_factory.mktemp('node'), model_path=tiny_model, autostart='true',
                       diagnostics_period=0.2) as (node, client):
         assert client.wait(lambda: 'now active' in node.text, 60.0), node.text
         client.listen('/semantic')
@@ -203,11 +185,11 @@ def test_reset_empties_queues_and_counters(client: Client) -> None:
 
 
 def test_broken_model_is_not_taken_and_the_old_one_goes_on_serving(
-        client: Client, node: NodeProcess, model: Path, tmp_path: Path) -> None:
+        client: Client, node: NodeProcess, tiny_model: Path, tmp_path: Path) -> None:
     broken = tmp_path / 'broken'
     broken.mkdir()
     for name in ('model.json', 'model.safetensors'):
-        (broken / name).write_bytes((model / name).read_bytes()[:-100])
+        (broken / name).write_bytes((tiny_model / name).read_bytes()[:-100])
     for path, said in ((broken, 'model.json'), (tmp_path / 'nowhere', 'nowhere')):
         assert client.set_parameter('model_path', str(path)) == (True, '')
         success, message = client.call('reload_model')
@@ -216,12 +198,12 @@ def test_broken_model_is_not_taken_and_the_old_one_goes_on_serving(
         assert said in message
         assert client.answers(*camera_pair(1500.0)) is not None
     assert 'Traceback' not in node.text
-    assert client.set_parameter('model_path', str(model))[0]
+    assert client.set_parameter('model_path', str(tiny_model))[0]
 
 
 def test_reloaded_model_tells_its_own_labels_and_images_are_served_meanwhile(
-        client: Client, model: Path, tmp_path: Path) -> None:
-    other = _save(tmp_path / 'other', 'nyu13')
+        client: Client, tiny_model: Path, tmp_path: Path) -> None:
+    other = save_tiny(tmp_path / 'other', 'nyu13')
     assert client.set_parameter('model_path', str(other))[0]
     served: list[bool] = []
 
@@ -235,7 +217,7 @@ def test_reloaded_model_tells_its_own_labels_and_images_are_served_meanwhile(
     assert answer is not None
     assert max(answer.data) < 13
     assert json.loads(client.latched('/semantic/labels')[-1])['label_space'] == 'nyu13'
-    assert client.set_parameter('model_path', str(model))[0]
+    assert client.set_parameter('model_path', str(tiny_model))[0]
     assert client.call('reload_model')[0]
     assert json.loads(client.latched('/semantic/labels')[-1])['label_space'] == 'nyu40'
 
@@ -324,9 +306,10 @@ def test_resolution_may_change_in_mid_stream(client: Client) -> None:
         assert (answer.height, answer.width) == (height, width)
 
 
-def test_compressed_streams_give_the_labels_of_the_raw_ones(model: Path, tmp_path: Path) -> None:
+def test_compressed_streams_give_the_labels_of_the_raw_ones(
+        tiny_model: Path, tmp_path: Path) -> None:
     colour, depth = camera_pair(5.0)
-    with running_node(tmp_path, model_path=model, autostart='true', rgb_transport='compressed',
+    with running_node(tmp_path, model_path=tiny_model, autostart='true', rgb_transport='compressed',
                       depth_transport='compressedDepth') as (node, client):
         publishers = [client.node.create_publisher(CompressedImage, topic, 10) for topic in (
             'rgb/image_raw/compressed', 'depth/image_raw/compressedDepth')]
@@ -347,7 +330,7 @@ def test_compressed_streams_give_the_labels_of_the_raw_ones(model: Path, tmp_pat
                 break
         assert client.received['/semantic'], node.text
         answer = client.received['/semantic'][0]
-    with running_node(tmp_path, model_path=model, autostart='true') as (node, client):
+    with running_node(tmp_path, model_path=tiny_model, autostart='true') as (node, client):
         assert client.wait(lambda: 'now active' in node.text, 60.0), node.text
         client.listen('/semantic')
         assert client.connected()
@@ -356,11 +339,12 @@ def test_compressed_streams_give_the_labels_of_the_raw_ones(model: Path, tmp_pat
     assert raw.data == answer.data
 
 
-def test_labels_come_in_the_classes_and_the_encoding_asked_for(model: Path, tmp_path: Path) -> None:
+def test_labels_come_in_the_classes_and_the_encoding_asked_for(
+        tiny_model: Path, tmp_path: Path) -> None:
     class_map = tmp_path / 'map.yaml'
     class_map.write_text('name: drive\nclasses:\n  go: {from: ["group:traversable"]}\n'
                          '  stop: {from: [wall, chair, table]}\nrest: unlabelled\n')
-    with running_node(tmp_path, model_path=model, autostart='true', class_map=class_map,
+    with running_node(tmp_path, model_path=tiny_model, autostart='true', class_map=class_map,
                       label_encoding='16SC1') as (node, client):
         assert client.wait(lambda: 'now active' in node.text, 60.0), node.text
         client.listen('/semantic')
@@ -376,8 +360,8 @@ def test_labels_come_in_the_classes_and_the_encoding_asked_for(model: Path, tmp_
 
 
 def test_depth_is_registered_by_its_camera_infos_and_extrinsics(
-        model: Path, tmp_path: Path) -> None:
-    with running_node(tmp_path, model_path=model, autostart='true', depth_registration='true',
+        tiny_model: Path, tmp_path: Path) -> None:
+    with running_node(tmp_path, model_path=tiny_model, autostart='true', depth_registration='true',
                       diagnostics_period=0.2,
                       depth_extrinsics='"0.05 0 0 0 0 0 1"') as (node, client):
         assert client.wait(lambda: 'now active' in node.text, 60.0), node.text
@@ -402,10 +386,11 @@ def test_depth_is_registered_by_its_camera_infos_and_extrinsics(
         assert np.allclose(z[10:40, 6:60], 1.0)
 
 
-def test_what_is_not_installed_is_named_and_the_node_lives(model: Path, tmp_path: Path) -> None:
+def test_what_is_not_installed_is_named_and_the_node_lives(
+        tiny_model: Path, tmp_path: Path) -> None:
     if importlib.util.find_spec('tf2_msgs') or importlib.util.find_spec('message_filters'):
         pytest.skip('a full ROS 2 has them')
-    with running_node(tmp_path, model_path=model, depth_registration='true') as (node, client):
+    with running_node(tmp_path, model_path=tiny_model, depth_registration='true') as (node, client):
         assert client.change_state('configure'), node.text
         assert not client.change_state('activate')
         assert client.state == 'inactive'

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The node's life: transitions asked for in every order, parameters set in every state."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +9,6 @@ import pytest
 
 pytest.importorskip('rclpy')
 
-from diffpixel_core.checkpoints import Manifest, save_model
-from diffpixel_core.models import build_model
 from diffpixel_ros.parameters import NodeParameters, parameter_fields
 from ros_harness import camera_pair, running_node
 
@@ -23,26 +20,12 @@ LEGAL = {
 LIVING = ['configure', 'activate', 'deactivate', 'cleanup']
 
 
-@pytest.fixture(scope='module')
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    manifest = Manifest(model='diffpixelformer_t', label_space='nyu40', input_size=(32, 48))
-    network = build_model(manifest.model, classes=manifest.classes)
-    return save_model(tmp_path_factory.mktemp('model') / 'tiny', network, manifest)
-
-
-@pytest.fixture(scope='module', autouse=True)
-def _logs_go_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv('ROS_LOG_DIR', str(tmp_path_factory.mktemp('log')))
-        yield
-
-
 def test_transitions_in_any_order_do_what_the_state_machine_allows(
-        model: Path, tmp_path: Path) -> None:
+        tiny_model: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
     combinations = {(state, name) for state in ('unconfigured', 'inactive', 'active')
                     for name in LIVING}
-    with running_node(tmp_path, model_path=model) as (node, client):
+    with running_node(tmp_path, model_path=tiny_model) as (node, client):
         state = 'unconfigured'
         for _ in range(200):
             name = str(rng.choice(LIVING))
@@ -67,7 +50,7 @@ def test_transitions_in_any_order_do_what_the_state_machine_allows(
 
 
 def test_every_parameter_refuses_what_is_out_of_range_in_every_state(
-        model: Path, tmp_path: Path) -> None:
+        tiny_model: Path, tmp_path: Path) -> None:
     def wrong_values() -> list[tuple[str, object]]:
         values: list[tuple[str, object]] = []
         for name, row in parameter_fields().items():
@@ -82,7 +65,7 @@ def test_every_parameter_refuses_what_is_out_of_range_in_every_state(
             values.append((name, [1, 2]))
         return values
 
-    with running_node(tmp_path, model_path=model) as (node, client):
+    with running_node(tmp_path, model_path=tiny_model) as (node, client):
         for transition in (None, 'configure', 'activate'):
             if transition is not None:
                 assert client.change_state(transition), node.text
@@ -97,10 +80,10 @@ def test_every_parameter_refuses_what_is_out_of_range_in_every_state(
 
 
 def test_live_parameters_take_every_legal_value_while_images_come(
-        model: Path, tmp_path: Path) -> None:
+        tiny_model: Path, tmp_path: Path) -> None:
     live = {name: row for name, row in parameter_fields().items()
             if row.metadata['when'] == 'live' and name != 'publish_rate_max'}
-    with running_node(tmp_path, model_path=model, autostart='true') as (node, client):
+    with running_node(tmp_path, model_path=tiny_model, autostart='true') as (node, client):
         assert client.wait(lambda: 'now active' in node.text, 60.0), node.text
         client.listen('/semantic')
         assert client.connected()
@@ -120,8 +103,8 @@ def test_live_parameters_take_every_legal_value_while_images_come(
         assert 'Traceback' not in node.text
 
 
-def test_change_that_waits_for_configure_waits(model: Path, tmp_path: Path) -> None:
-    with running_node(tmp_path, model_path=model, autostart='true') as (node, client):
+def test_change_that_waits_for_configure_waits(tiny_model: Path, tmp_path: Path) -> None:
+    with running_node(tmp_path, model_path=tiny_model, autostart='true') as (node, client):
         assert client.wait(lambda: 'now active' in node.text, 60.0), node.text
         client.listen('/semantic')
         assert client.connected()

@@ -15,11 +15,9 @@ from rclpy.context import Context  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from diffpixel_core.checkpoints import Manifest, save_model  # noqa: E402
 from diffpixel_core.engines import TorchEngine  # noqa: E402
 from diffpixel_core.errors import DeviceMemoryError  # noqa: E402
 from diffpixel_core.labels import LabelError  # noqa: E402
-from diffpixel_core.models import build_model  # noqa: E402
 from diffpixel_core.segmenter import Segmenter, load_segmenter  # noqa: E402
 from diffpixel_ros.diagnostics import Statistics  # noqa: E402
 from diffpixel_ros.inputs import ImagePair  # noqa: E402
@@ -28,7 +26,7 @@ from diffpixel_ros.node_process import private_domain  # noqa: E402
 from diffpixel_ros.outputs import Outputs  # noqa: E402
 from diffpixel_ros.parameters import NodeParameters  # noqa: E402
 from diffpixel_ros.pipeline import Pipeline  # noqa: E402
-from ros_harness import camera_pair  # noqa: E402
+from ros_harness import camera_pair, save_tiny  # noqa: E402
 
 
 class StarvedEngine(TorchEngine):
@@ -52,11 +50,6 @@ class StarvedEngine(TorchEngine):
 
 
 @pytest.fixture(scope='module')
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _save(tmp_path_factory.mktemp('model') / 'tiny', 'nyu40')
-
-
-@pytest.fixture(scope='module')
 def node() -> Iterator[Node]:
     with private_domain() as domain:
         context = Context()
@@ -67,16 +60,15 @@ def node() -> Iterator[Node]:
         context.try_shutdown()
 
 
-def _save(path: Path, label_space: str) -> Path:
-    manifest = Manifest(model='diffpixelformer_t', label_space=label_space, input_size=(32, 48))
-    return save_model(path, build_model(manifest.model, classes=manifest.classes), manifest)
-
-
 def _pipeline(node: Node, segmenter: Segmenter,
               parameters: NodeParameters) -> tuple[Pipeline, Statistics]:
     statistics = Statistics()
     outputs = Outputs(node, label_encoding='mono8', label_info='off')
     return Pipeline(node, segmenter, parameters, outputs, statistics), statistics
+
+
+def _settings(model: Path) -> NodeParameters:
+    return NodeParameters(model_path=str(model))
 
 
 def _run(pipeline: Pipeline, statistics: Statistics) -> dict[str, str]:
@@ -87,20 +79,21 @@ def _run(pipeline: Pipeline, statistics: Statistics) -> dict[str, str]:
 
 
 def test_first_shortage_of_memory_is_answered_by_freeing_the_cache(
-        node: Node, model: Path) -> None:
-    engine = StarvedEngine(model, 'cpu')
+        node: Node, tiny_model: Path) -> None:
+    engine = StarvedEngine(tiny_model, 'cpu')
     engine.failures = 1
-    pipeline, statistics = _pipeline(node, Segmenter(engine), NodeParameters(model_path=str(model)))
+    pipeline, statistics = _pipeline(node, Segmenter(engine), _settings(tiny_model))
     values = _run(pipeline, statistics)
     assert (values['frames_out'], values['drops.inference_error']) == ('1', '0')
     assert engine.freed == 1
     assert pipeline.fallback == ''
 
 
-def test_lasting_shortage_moves_the_model_to_the_cpu_and_says_so(node: Node, model: Path) -> None:
-    engine = StarvedEngine(model, 'cpu')
+def test_lasting_shortage_moves_the_model_to_the_cpu_and_says_so(
+        node: Node, tiny_model: Path) -> None:
+    engine = StarvedEngine(tiny_model, 'cpu')
     engine.failures = 1000
-    pipeline, statistics = _pipeline(node, Segmenter(engine), NodeParameters(model_path=str(model)))
+    pipeline, statistics = _pipeline(node, Segmenter(engine), _settings(tiny_model))
     assert _run(pipeline, statistics)['frames_out'] == '1'
     assert pipeline.segmenter.device == 'cpu'
     assert 'runs on the CPU' in pipeline.fallback
@@ -108,14 +101,14 @@ def test_lasting_shortage_moves_the_model_to_the_cpu_and_says_so(node: Node, mod
     assert engine.failures == 998  # the starved engine was not asked again
 
 
-def test_shortage_on_the_cpu_costs_the_frame_and_nothing_else(node: Node, model: Path) -> None:
+def test_shortage_on_the_cpu_costs_the_frame_and_nothing_else(node: Node, tiny_model: Path) -> None:
     class StarvedCpu(StarvedEngine):
         @property
         def device_name(self) -> str:
             return 'cpu'
-    engine = StarvedCpu(model, 'cpu')
+    engine = StarvedCpu(tiny_model, 'cpu')
     engine.failures = 1
-    pipeline, statistics = _pipeline(node, Segmenter(engine), NodeParameters(model_path=str(model)))
+    pipeline, statistics = _pipeline(node, Segmenter(engine), _settings(tiny_model))
     values = _run(pipeline, statistics)
     assert (values['frames_out'], values['drops.inference_error']) == ('0', '1')
     assert 'not enough memory' in values['last_error']
@@ -123,24 +116,25 @@ def test_shortage_on_the_cpu_costs_the_frame_and_nothing_else(node: Node, model:
 
 
 def test_model_whose_classes_the_class_map_does_not_know_is_not_taken(
-        node: Node, model: Path, tmp_path: Path) -> None:
+        node: Node, tiny_model: Path, tmp_path: Path) -> None:
     class_map = tmp_path / 'map.yaml'
-    class_map.write_text('name: books\nclasses:\n  paper: {from: [books, paper]}\nrest: unlabelled\n')
-    parameters = NodeParameters(model_path=str(model), class_map=str(class_map))
-    segmenter = load_segmenter(model)
+    class_map.write_text('name: books\nclasses:\n  paper: {from: [books, paper]}\n'
+                         'rest: unlabelled\n')
+    parameters = NodeParameters(model_path=str(tiny_model), class_map=str(class_map))
+    segmenter = load_segmenter(tiny_model)
     pipeline, statistics = _pipeline(node, segmenter, parameters)
-    other = _save(tmp_path / 'other', 'nyu13')  # has books, but no paper
+    other = save_tiny(tmp_path / 'other', 'nyu13')  # has books, but no paper
     with pytest.raises(LabelError, match='paper'):
         pipeline.replace_model(load_segmenter(other), ModelRequest.of(parameters))
     assert pipeline.segmenter is segmenter
     assert _run(pipeline, statistics)['frames_out'] == '1'
 
 
-def test_weights_of_another_hash_are_refused(model: Path) -> None:
-    segmenter = load_segmenter(model)
+def test_weights_of_another_hash_are_refused(tiny_model: Path) -> None:
+    segmenter = load_segmenter(tiny_model)
     right = segmenter.manifest.weights_sha256
-    wanted = NodeParameters(model_path=str(model), model_sha256=right.upper())
+    wanted = NodeParameters(model_path=str(tiny_model), model_sha256=right.upper())
     assert ModelRequest.of(wanted).load().manifest == segmenter.manifest
-    wrong = NodeParameters(model_path=str(model), model_sha256='0' * 64)
+    wrong = NodeParameters(model_path=str(tiny_model), model_sha256='0' * 64)
     with pytest.raises(ModelError, match=right):
         ModelRequest.of(wrong).load()

@@ -25,9 +25,8 @@ CAUSES = {
     'transport_lost': ('Published, but the node never saw it.',
                        'Start with the shared-memory profile config/fastdds.xml; leave the node a '
                        'core of its own.'),
-    'future': ('Its stamp lies in the future.', 'Set the clocks.'),
+    'bad_camera_info': ('A camera_info that cannot be true.', 'The log names it.'),
     'callback_error': ('A bug in the node.', 'Report it with its log.'),
-    'disabled': ('The node was switched off by ~/enable.', 'Switch it on.'),
     'rate_limited': ('More than publish_rate_max.', 'Raise publish_rate_max; 0 switches it off.'),
     'unaligned': ('The two camera_infos say that depth does not lie on colour.',
                   'Align depth to colour in the camera driver.'),
@@ -39,5 +38,6 @@ CAUSES = {
                    'A faster engine or a smaller model.'),
     'output_lost': ('The node published it, but it never came back.',
                     'Use the shared-memory profile config/fastdds.xml.'),
+    'unexplained': ('No counter accounts for it.', 'This is a bug: report it with the log.'),
 }
 UNKNOWN = ('Counted by the node.', 'See its log.')

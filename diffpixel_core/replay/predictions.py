@@ -9,7 +9,6 @@ recorded when it was, so that this bag and the replayed one can be viewed side b
 import json
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import cv2
 import numpy as np
@@ -19,7 +18,7 @@ from rosbags.typesys.stores.ros2_jazzy import sensor_msgs__msg__Image as Image
 from rosbags.typesys.stores.ros2_jazzy import std_msgs__msg__String as String
 
 from diffpixel_core.bags import BagMessage, BagWriter, message_header
-from diffpixel_core.labels import UNLABELLED, LabelSpace
+from diffpixel_core.labels import LabelSpace, label_table
 
 SEMANTIC, CONFIDENCE, LABELS = '/semantic', '/semantic/confidence', '/semantic/labels'
 COLOUR, INFO = '/semantic/color/compressed', '/semantic/camera_info'
@@ -92,10 +91,3 @@ class PredictionBag:
         if message.type == _TF_TYPE:
             self._bag.add_raw(message.topic, message.type, message.raw, message.time_ns,
                               latched=static)
-
-
-def label_table(label_space: LabelSpace, model: dict[str, str]) -> dict[str, Any]:
-    """Return what the topic `semantic/labels` carries as JSON."""
-    space = label_space.as_json()
-    return {'schema': 1, 'model': model, 'label_space': space['name'], 'unlabelled': UNLABELLED,
-            'classes': space['classes']}

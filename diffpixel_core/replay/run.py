@@ -8,14 +8,10 @@ import io
 import json
 import logging
 import os
-import signal
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 from rich.console import Console
 from rich.progress import (
@@ -34,6 +30,7 @@ from diffpixel_core.replay.spread import BagRun, Job, Report
 from diffpixel_core.replay.summary import metrics, report_data
 from diffpixel_core.replay.tally import FrameRow
 from diffpixel_core.report import write_report
+from diffpixel_core.termination import terminable
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +69,7 @@ def run_replay(bags: Sequence[Path], settings: ReplaySettings, output: Path, run
                           '--output') from error
     started = time.perf_counter()
     names = _names(bags)
-    with _terminable(), tempfile.TemporaryDirectory(dir=output, prefix='.replay') as scratch:
+    with terminable(), tempfile.TemporaryDirectory(dir=output, prefix='.replay') as scratch:
         jobs = [Job(index, bag, _settings_of(settings, name, single=len(bags) == 1),
                     Path(scratch) / f'{name}.mcap')
                 for index, (bag, name) in enumerate(zip(bags, names, strict=True))]
@@ -177,20 +174,3 @@ def _write_whole(path: Path, text: str) -> None:
         Path(name).replace(path)
     finally:
         Path(name).unlink(missing_ok=True)
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM end a replay as Ctrl-C does, so that no process and no scratch file stays."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
