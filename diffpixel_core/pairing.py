@@ -11,7 +11,7 @@ Bags are played in loops; cameras run at unequal rates, drop frames, stop and co
 happens, each item offered is in exactly one place: paired, dropped under a named cause, or waiting.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import deque
 from dataclasses import dataclass
 from operator import itemgetter
@@ -94,7 +94,7 @@ class Pairer(Generic[A, B]):
         slop_ns: Largest stamp difference of a pair, inclusive; 0 pairs equal stamps only.
         queue: Items of a stream that may wait for a partner; the oldest is dropped first.
         jump_back_ns: A stamp this much older than its stream's newest is a new lap of a bag or a
-            clock set back, and empties both queues; anything less is taken as reordering.
+            clock set back; what waits beyond it is dropped. Anything less is taken as reordering.
 
     Raises:
         PairingError: If an argument is out of range.
@@ -149,11 +149,21 @@ class Pairer(Generic[A, B]):
 
     def _add(self, stream: '_Stream[T]', stamp_ns: int, item: T) -> list[tuple[A, B]]:
         if stream.newest_ns is not None and stamp_ns < stream.newest_ns - self.jump_back_ns:
-            self.reset()
+            self._begin_again(stamp_ns)
         stream.insert(stamp_ns, item)
         pairs = self._settle(last=False)
         stream.trim()  # Only now: the newcomer may just have found its partner.
         return pairs
+
+    def _begin_again(self, stamp_ns: int) -> None:
+        """Let go of all that lies beyond a stamp to which time has jumped back.
+
+        What lies before it stays: after a single wrong stamp from the future, the good item that
+        follows must find its partner, which came just before it.
+        """
+        self._resets += 1
+        for stream in (self._a, self._b):
+            stream.reset += stream.forget_after(stamp_ns + self.jump_back_ns)
 
     def _settle(self, *, last: bool) -> list[tuple[A, B]]:
         """Take out of the queues all that can be decided, oldest first."""
@@ -255,6 +265,16 @@ class _Stream(Generic[T]):
         self.released += len(items)
         self.waiting.clear()
         return items
+
+    def forget_after(self, stamp_ns: int) -> int:
+        """Drop the items with later stamps and return how many they were."""
+        place = bisect_right(self.waiting, stamp_ns, key=itemgetter(0))
+        count = len(self.waiting) - place
+        for _ in range(count):
+            self.waiting.pop()
+        if self.newest_ns is not None and self.newest_ns > stamp_ns:
+            self.newest_ns = self.waiting[-1][0] if self.waiting else None
+        return count
 
     def forget(self) -> int:
         """Empty the queue and return how many items were in it; the period stays known."""

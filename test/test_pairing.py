@@ -289,3 +289,19 @@ def test_a_message_costs_microseconds() -> None:
     assert len(play(pairer, events)) == 2000
     # About 2 µs; the bound leaves room for a busy machine and is still below any image copy.
     assert (time.perf_counter() - start) / len(events) < 100e-6
+
+
+@pytest.mark.parametrize('stream', ['a', 'b'])
+@pytest.mark.parametrize('stray_ns', [10**12, 0])
+def test_single_wrong_stamp_does_not_cost_the_pair_that_follows(stream: str, stray_ns: int) -> None:
+    pairer: Pairer[str, str] = Pairer(20_000_000, jump_back_ns=100_000_000)
+    for frame in range(5):
+        stamp_ns = 10**9 + frame * 33_333_333
+        assert [*pairer.add_a(stamp_ns, f'a{frame}'), *pairer.add_b(stamp_ns, f'b{frame}')] \
+            == [(f'a{frame}', f'b{frame}')]
+        add = pairer.add_a if stream == 'a' else pairer.add_b
+        assert add(stray_ns, 'stray') == []
+    counts = pairer.counts
+    assert counts.pairs == 5
+    for one in (counts.a, counts.b):
+        assert one.offered == one.paired + one.dropped + one.waiting
