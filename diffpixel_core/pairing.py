@@ -179,6 +179,10 @@ class Pairer(Generic[A, B]):
                 pairs.append((a.take(), b.take()))
                 self._gap_sum_ns += abs(gap)
                 self._gap_max_ns = max(self._gap_max_ns, abs(gap))
+            elif abs(gap) > self.jump_back_ns and len(older.waiting) == 1 and not last:
+                # The younger head may be a single wrong stamp from the future: the newest item of
+                # the older stream waits until either stream goes on.
+                break
             else:
                 # All that follows in the other stream is further away still.
                 older.drop_head()

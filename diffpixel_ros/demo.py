@@ -7,28 +7,25 @@ which is then read back, checked against the bag that was played, scored, and sh
 """
 
 import json
-import logging
 import math
 import os
-import signal
 import tempfile
-import threading
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.node import Node
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 
-from diffpixel_core.bags import BagReader, BagWriter
+from diffpixel_core.bags import BagReader
 from diffpixel_core.errors import DiffPixelError
 from diffpixel_core.report import write_report
 from diffpixel_core.rgbd_bags import RgbdTopics, find_rgbd_topics
@@ -36,22 +33,14 @@ from diffpixel_ros.demo_examine import examine
 from diffpixel_ros.demo_report import report_data
 from diffpixel_ros.demo_result import (
     CONFIDENCE,
-    LABELS,
     SEMANTIC,
     DemoResult,
     Run,
     judge,
 )
-from diffpixel_ros.node_process import NodeProcess, private_domain
-from diffpixel_ros.replay import Player, Received, Recorder, Sent
+from diffpixel_ros.playback import Playback, play
+from diffpixel_ros.session import terminable
 
-logger = logging.getLogger(__name__)
-
-_START_S = 120.0  # the node may take this long to load its model
-_CONNECT_S = 15.0
-_BUSY_S = 60.0  # after the last image: how long one inference may take before we give up
-_LOST_S = 6.0  # how long a message may be on its way; Fast DDS repeats lost ones after 3 s
-_SETTLE_S = 0.3  # endpoints have found each other on our side; the other side needs a moment
 _PICTURES = 8
 _IMAGE = 'sensor_msgs/msg/Image'
 
@@ -81,7 +70,8 @@ def run_demo(*, bag: Path, model: str | Path, engine: str, rate: float, output: 
     Raises:
         BagError: If the bag cannot be read or lacks the topics.
         NodeError: If the node does not start, or ends too early.
-        DemoError: If `rate` is no positive number, or the node does not hear or answer us.
+        PlaybackError: If the node does not hear us.
+        DemoError: If `rate` is no positive number, or the topics are no raw images.
     """
     if not 0 < rate < math.inf:
         raise DemoError(f'rate is {rate}, it must be a positive number; 1 plays as recorded')
@@ -91,12 +81,12 @@ def run_demo(*, bag: Path, model: str | Path, engine: str, rate: float, output: 
     with BagReader(bag) as reader, tempfile.TemporaryDirectory(dir=output, prefix='.part') as part:
         topics = _image_topics(reader, rgb_topic, depth_topic)
         recorded = Path(part) / 'semantic.mcap'
-        with _terminable(), Progress(
+        with terminable(), Progress(
                 SpinnerColumn(), TextColumn('{task.description}'), BarColumn(),
                 TextColumn('{task.fields[figures]}'), TimeElapsedColumn(),
                 console=Console(stderr=True)) as progress:
-            run = _replay(reader, topics, model=model, engine=engine, rate=rate,
-                          log=files['node.log'], recorded=recorded, progress=progress)
+            run = _play(reader, topics, model=model, engine=engine, rate=rate,
+                        log=files['node.log'], recorded=recorded, progress=progress)
             task = progress.add_task('checking and scoring', total=None, figures='')
             findings = examine(reader, recorded, run, pictures=_PICTURES)
             result = judge(run, findings, bag=bag, model=model, rate=rate,
@@ -152,172 +142,31 @@ def _image_topics(reader: BagReader, colour: str, depth: str) -> RgbdTopics:
     return topics
 
 
-def _replay(reader: BagReader, topics: RgbdTopics, *, model: str | Path, engine: str, rate: float,
-            log: Path, recorded: Path, progress: Progress) -> Run:
+def _play(reader: BagReader, topics: RgbdTopics, *, model: str | Path, engine: str, rate: float,
+          log: Path, recorded: Path, progress: Progress) -> Run:
     names = [topic for topic in (topics.colour, topics.depth, topics.info) if topic is not None]
     remappings = {'rgb/image_raw': topics.colour, 'depth/image_raw': topics.depth}
     if topics.info is not None:
         remappings['rgb/camera_info'] = topics.info
     path = Path(model).expanduser()
-    process = NodeProcess(log, remappings=remappings, parameters={
-        'model_path': str(path.resolve()) if path.exists() else str(model), 'engine': engine,
-        'diagnostics_period': 0.25})
-    with private_domain() as domain, _spinning(domain) as node, process, \
-            BagWriter(recorded) as writer:
-        task = progress.add_task('starting the node', total=None, figures='')
-        health = _Health(node)
-        sent: list[Sent] = []
-        tables: list[tuple[str, bytes]] = []
+    playback = Playback(
+        topics, {name: name for name in names}, remappings=remappings,
+        parameters={'model_path': str(path.resolve()) if path.exists() else str(model),
+                    'backend': engine},
+        images=(SEMANTIC, CONFIDENCE), rate=rate)
+    tasks: dict[str, TaskID] = {}
 
-        def keep(message: Received, raw: bytes) -> None:
-            if message.topic == LABELS:
-                tables.append((message.topic, raw))
-                return
-            if not sent:
-                raise DemoError(f'an image came on {message.topic} before any was sent')
-            # On the bag's own clock, so that input and output can be viewed side by side.
-            elapsed_ns = round((message.received_ns - sent[0].sent_ns) * rate)
-            writer.add_raw(message.topic, _IMAGE, raw, sent[0].bag_ns + elapsed_ns)
+    def show(stage: str, done: int, total: int, figures: str) -> None:
+        if stage not in tasks:
+            for task in tasks.values():
+                progress.update(task, total=1, completed=1)
+            tasks[stage] = progress.add_task(stage, total=total or None, figures='')
+        if total:
+            progress.update(tasks[stage], completed=done, total=total, figures=figures)
 
-        recorder = Recorder(node, images=(SEMANTIC, CONFIDENCE),
-                            latched={LABELS: 'std_msgs/msg/String'}, keep=keep)
-        process.bring_up(node, timeout_s=_START_S)
-        player = Player(node, reader, {name: name for name in names})
-        _wait_connected(player, recorder, process, topics)
-        progress.update(task, total=1, completed=1)
-
-        total = sum(reader.topics[name].count for name in names)
-        task = progress.add_task('playing', total=total, figures='')
-        frames = 0
-
-        def watch() -> None:
-            process.check()
-            recorder.check()
-
-        def on_sent(message: Sent) -> None:
-            nonlocal frames
-            sent.append(message)
-            frames += message.topic == topics.colour
-            progress.update(task, advance=1,
-                            figures=f'{frames} in, {recorder.count(SEMANTIC)} out')
-
-        player.play(rate=rate, on_sent=on_sent, on_wait=watch)
-        task = progress.add_task('waiting for the last frames', total=None, figures='')
-        images = sum(message.topic in (topics.colour, topics.depth) for message in sent)
-        _drain(health, recorder, process, images=images)
-        progress.update(task, total=1, completed=1)
-        process.stop()
-        for topic, raw in tables[-1:]:
-            writer.add_raw(topic, 'std_msgs/msg/String', raw, sent[0].bag_ns, latched=True)
-        assert process.exit_code is not None
-        return Run(topics, sent, list(recorder.received), dict(health.values), recorder.lost,
-                   process.exit_code, process.stop_s)
-
-
-class _Health:
-    """The node's last diagnostics: `values`, and when they came, `received_s`."""
-
-    def __init__(self, node: Node) -> None:
-        self.values: dict[str, str] = {}
-        self.received_s = 0.0
-        node.create_subscription(DiagnosticArray, '/diagnostics', self._take, 10)
-
-    def count(self, name: str) -> int:
-        return int(self.values.get(name, 0))
-
-    def _take(self, message: DiagnosticArray) -> None:
-        for status in message.status:
-            if status.name.startswith('/segment'):
-                self.values = {pair.key: pair.value for pair in status.values}
-                self.received_s = time.monotonic()
-
-
-def _wait_connected(player: Player, recorder: Recorder, process: NodeProcess,
-                    topics: RgbdTopics) -> None:
-    deadline = time.monotonic() + _CONNECT_S
-    while not (player.subscribed((topics.colour, topics.depth)) and recorder.connected()):
-        process.check()
-        if time.monotonic() > deadline:
-            raise DemoError(f'the node is active but does not listen to {topics.colour} and '
-                            f'{topics.depth} after {_CONNECT_S:.0f} s; is multicast on the '
-                            'loopback interface blocked by a firewall?')
-        time.sleep(0.02)
-    time.sleep(_SETTLE_S)
-
-
-def _drain(health: _Health, recorder: Recorder, process: NodeProcess, *, images: int) -> None:
-    """Wait until the node has seen all `images`, has nothing left to do, and its outputs are here.
-
-    What does not come is given up after a while; the counters then say what is missing.
-    """
-    state: tuple[int, ...] = ()
-    moved_s = reported_s = time.monotonic()
-    reports = 0  # diagnostics since anything last changed; the first may be older than the change
-    while True:
-        process.check()
-        recorder.check()
-        counts = {name: health.count(name)
-                  for name in ('colour_in', 'depth_in', 'pairs', 'frames_out', 'in_flight')}
-        outputs = recorder.count(SEMANTIC)
-        if (now_state := (outputs, recorder.count(CONFIDENCE), *counts.values())) != state:
-            state, moved_s, reports = now_state, time.monotonic(), 0
-        if health.received_s > reported_s:
-            reported_s = health.received_s
-            reports += 1
-        busy = counts['in_flight'] > 0
-        if reports >= 2 and not busy and outputs >= counts['frames_out'] \
-                and counts['colour_in'] + counts['depth_in'] >= images:
-            return
-        if (silent_s := time.monotonic() - moved_s) > (_BUSY_S if busy else _LOST_S):
-            logger.warning('after %.0f s in which nothing came, the node has seen %d of %d images, '
-                           'has %d pairs in work, and %d of its %d outputs are here', silent_s,
-                           counts['colour_in'] + counts['depth_in'], images, counts['in_flight'],
-                           outputs, counts['frames_out'])
-            return
-        time.sleep(0.02)
-
-
-@contextmanager
-def _spinning(domain: int) -> Iterator[Node]:
-    """Yield a ROS node that a thread of its own spins."""
-    context = Context()
-    context.init(args=[], domain_id=domain)
-    node = Node('diffpixel_demo', context=context, use_global_arguments=False)
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(node)
-
-    def spin() -> None:
-        try:
-            executor.spin()
-        except ExternalShutdownException:
-            logger.debug('the ROS context was shut down')
-
-    thread = threading.Thread(target=spin, name='demo_spin', daemon=True)
-    thread.start()
-    try:
-        yield node
-    finally:
-        executor.shutdown(timeout_sec=2.0)
-        thread.join(2.0)
-        node.destroy_node()
-        context.try_shutdown()
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM end the demo as Ctrl-C does, so that it never leaves a node behind."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    run = play(reader, playback, log=log, recorded=recorded, progress=show)
+    progress.update(tasks['waiting for the last frames'], total=1, completed=1)
+    return run
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:

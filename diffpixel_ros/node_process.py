@@ -6,27 +6,24 @@ import json
 import logging
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-from lifecycle_msgs.srv import ChangeState, GetState
+from lifecycle_msgs.srv import ChangeState
 from rclpy.node import Node
 
-import diffpixel_ros
 from diffpixel_core.errors import DiffPixelError
+from diffpixel_ros.child_process import ROOT, ChildProcess
 
 logger = logging.getLogger(__name__)
 
-_CONFIGURE, _ACTIVATE = 1, 3  # lifecycle_msgs/msg/Transition
-_ROOT = Path(diffpixel_ros.__file__).resolve().parents[1]
+_TRANSITIONS = {'configure': 1, 'activate': 3, 'deactivate': 4}  # lifecycle_msgs/msg/Transition
 _SHM = Path('/dev/shm')
 
 
@@ -34,66 +31,25 @@ class NodeError(DiffPixelError):
     """The node did not start, did not answer, or ended too early."""
 
 
-class NodeProcess:
+class NodeProcess(ChildProcess):
     """`python -m diffpixel_ros.node` with parameters and remappings; a context manager.
+
+    Its `check` raises a NodeError.
 
     Args:
         log: File for what the node writes.
         parameters: Values by parameter name.
         remappings: New topic by topic name of the node.
-
-    Attributes:
-        log: The file.
-        exit_code: Its exit code once it has ended, else None.
-        stop_s: Seconds it took to end after it was asked to.
     """
 
     def __init__(self, log: Path, *, parameters: Mapping[str, bool | int | float | str],
                  remappings: Mapping[str, str]) -> None:
-        self.log = log
-        self.exit_code: int | None = None
-        self.stop_s = 0.0
-        self._command = [sys.executable, '-m', 'diffpixel_ros.node', '--ros-args']
+        arguments = ['--ros-args']
         for name, value in parameters.items():
-            self._command += ['-p', f'{name}:={json.dumps(value)}']
+            arguments += ['-p', f'{name}:={json.dumps(value)}']
         for name, topic in remappings.items():
-            self._command += ['-r', f'{name}:={topic}']
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> 'NodeProcess':
-        """Start the process."""
-        path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get('PYTHONPATH')])])
-        with self.log.open('wb') as output:
-            # A session of its own: Ctrl-C at the terminal reaches us alone, and we end the node.
-            self._process = subprocess.Popen(
-                self._command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                start_new_session=True, env={**os.environ, 'PYTHONPATH': path})
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
-        """End the process if it still runs."""
-        self.stop()
-
-    def check(self) -> None:
-        """Make sure that the process runs.
-
-        Raises:
-            NodeError: If it has ended, with its last words.
-        """
-        assert self._process is not None
-        if self._process.poll() is not None:
-            self.exit_code = self._process.returncode
-            raise NodeError(f'the node ended with exit code {self.exit_code}: {self.last_words()}; '
-                            f'its whole log is {self.log}')
-
-    def last_words(self) -> str:
-        """Return the last error in the log, or its last line, without the logger's prefix."""
-        lines = [line for line in self.log.read_text(errors='replace').splitlines()
-                 if line.strip()]
-        errors = [line for line in lines if re.search(r'\[(ERROR|FATAL)\]|^\w*Error\b', line)]
-        line = (errors or lines or ['it wrote nothing'])[-1]
-        return re.sub(r'^(\[[^\]]*\]:? ?)+', '', line).strip()
+            arguments += ['-r', f'{name}:={topic}']
+        super().__init__('diffpixel_ros.node', arguments, log, name='the node', error=NodeError)
 
     def bring_up(self, node: Node, *, timeout_s: float) -> None:
         """Configure and activate the node through its lifecycle services.
@@ -105,45 +61,29 @@ class NodeProcess:
         Raises:
             NodeError: If the node ends, refuses a transition, or takes longer.
         """
+        self.change(node, ('configure', 'activate'), timeout_s=timeout_s)
+
+    def change(self, node: Node, transitions: Sequence[str], *, timeout_s: float) -> None:
+        """Send the node through some transitions of its lifecycle.
+
+        Args:
+            node: A node that another thread spins.
+            transitions: Their names, in order.
+            timeout_s: How long all of it may take.
+
+        Raises:
+            NodeError: If the node ends, refuses a transition, or takes longer.
+        """
         deadline = time.monotonic() + timeout_s
-        change = node.create_client(ChangeState, '/segment/change_state')
-        state = node.create_client(GetState, '/segment/get_state')
-        self._wait(lambda: change.service_is_ready() and state.service_is_ready(), deadline,
-                   'its services do not appear')
-        for name, number in (('configure', _CONFIGURE), ('activate', _ACTIVATE)):
+        client = node.create_client(ChangeState, '/segment/change_state')
+        self._wait(client.service_is_ready, deadline, 'its services do not appear')
+        for name in transitions:
             request = ChangeState.Request()
-            request.transition.id = number
-            if not self._call(change, request, deadline, f'it does not finish to {name}').success:
+            request.transition.id = _TRANSITIONS[name]
+            if not self._call(client, request, deadline, f'it does not finish to {name}').success:
                 raise NodeError(f'the node refused to {name}: {self.last_words()}; '
                                 f'its whole log is {self.log}')
-        answer = self._call(state, GetState.Request(), deadline, 'it does not tell its state')
-        if answer.current_state.label != 'active':
-            raise NodeError(f'the node is {answer.current_state.label!r}, not active: '
-                            f'{self.last_words()}; its whole log is {self.log}')
-        node.destroy_client(change)
-        node.destroy_client(state)
-
-    def stop(self, *, patience_s: float = 15.0) -> None:
-        """End the process by SIGINT, as Ctrl-C would; by force if it does not listen."""
-        process = self._process
-        if process is None:
-            return
-        started = time.monotonic()
-        try:
-            for number, seconds in ((signal.SIGINT, patience_s), (signal.SIGTERM, 3.0)):
-                if process.poll() is not None:
-                    break
-                process.send_signal(number)
-                try:
-                    process.wait(seconds)
-                except subprocess.TimeoutExpired:
-                    continue
-        finally:
-            if process.poll() is None:
-                process.kill()
-            self.exit_code = process.wait()
-            self.stop_s = time.monotonic() - started
-            self._process = None
+        node.destroy_client(client)
 
     def _call(self, client: Any, request: Any, deadline: float, complaint: str) -> Any:
         future = client.call_async(request)
@@ -154,43 +94,53 @@ class NodeProcess:
         while not done():
             self.check()
             if time.monotonic() > deadline:
-                raise NodeError(f'the node does not come up, {complaint}; its last line: '
+                raise NodeError(f'the node does not answer, {complaint}; its last line: '
                                 f'{self.last_words()}; its whole log is {self.log}')
             time.sleep(0.02)
 
 
 @contextmanager
-def private_domain() -> Iterator[int]:
+def private_domain(*, profile: bool = True) -> Iterator[int]:
     """Yield a ROS domain nobody else on this host uses; the environment says so meanwhile.
 
-    Discovery stays on this host, and images go through the shared-memory profile that is installed
-    with the package. Child processes inherit all of it. Shared memory left by a process that was
-    killed is freed at the end.
+    Discovery stays on this host. Child processes inherit all of it. Shared memory left by a process
+    that was killed is freed at the end.
+
+    Args:
+        profile: Send images through the shared-memory profile that is installed with the package;
+            else through what Fast DDS does by default. A process reads it once, with its first
+            participant.
 
     Raises:
         NodeError: If no domain is free or the profile is not installed.
     """
-    profile = str(_shared_memory_profile())
+    path = str(_shared_memory_profile()) if profile else None
     domain = _free_domain()
     values = {
         'ROS_DOMAIN_ID': str(domain),
         'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
-        'FASTRTPS_DEFAULT_PROFILES_FILE': profile,  # Fast DDS 2, up to Jazzy
-        'FASTDDS_DEFAULT_PROFILES_FILE': profile,  # Fast DDS 3
+        'FASTRTPS_DEFAULT_PROFILES_FILE': path,  # Fast DDS 2, up to Jazzy
+        'FASTDDS_DEFAULT_PROFILES_FILE': path,  # Fast DDS 3
     }
     before = {name: os.environ.get(name) for name in values}
     segments = _shared_memory()
-    os.environ.update(values)
+    _set_environment(values)
     try:
         yield domain
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        _set_environment(before)
         if _shared_memory() - segments:
             _clean_shared_memory()
+            _remove_ports(domain)
+
+
+def _set_environment(values: Mapping[str, str | None]) -> None:
+    """Set environment variables; those that are None are removed."""
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 def _free_domain() -> int:
@@ -209,7 +159,7 @@ def _free_domain() -> int:
 
 def _shared_memory_profile() -> Path:
     roots = [*os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep), sys.prefix]
-    places = [_ROOT / 'config' / 'fastdds.xml',
+    places = [ROOT / 'config' / 'fastdds.xml',
               *(Path(root) / 'share/diffpixel_ros/config/fastdds.xml' for root in roots if root)]
     for place in places:
         if place.is_file():
@@ -220,6 +170,20 @@ def _shared_memory_profile() -> Path:
 
 def _shared_memory() -> set[Path]:
     return set(_SHM.glob('fastrtps_*')) | set(_SHM.glob('fastdds_*'))
+
+
+def _remove_ports(domain: int) -> None:
+    """Remove what killed processes left of a domain's shared-memory ports.
+
+    Fast DDS's own tool passes over a port whose lock is gone, some 50 KB each.
+
+    Source: OMG DDSI-RTPS 2.5, section 9.6.2.3: the ports of a domain begin at 7400 + 250 domain.
+    """
+    first = 7400 + 250 * domain
+    for path in _SHM.glob('*fast*_port*'):
+        number = re.search(r'_port(\d+)', path.name)
+        if number is not None and first <= int(number[1]) < first + 250:
+            path.unlink(missing_ok=True)
 
 
 def _clean_shared_memory() -> None:

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from rclpy.event_handler import QoSMessageLostInfo, SubscriptionEventCallbacks
@@ -164,6 +165,7 @@ class Recorder:
         node: The node that subscribes.
         images: Names of topics with `sensor_msgs/msg/Image`.
         latched: Type by name of topics whose publisher keeps the last message for late subscribers.
+        others: Type by name of further topics; what comes there counts as without a header.
         keep: Called with each message as it was serialised, for example to write it to a bag.
 
     Attributes:
@@ -173,7 +175,8 @@ class Recorder:
     """
 
     def __init__(self, node: Node, *, images: Sequence[str], latched: Mapping[str, str],
-                 keep: Callable[[Received, bytes], None]) -> None:
+                 keep: Callable[[Received, bytes], None],
+                 others: Mapping[str, str] = MappingProxyType({})) -> None:
         self.received: list[Received] = []
         self._numbers: Counter[str] = Counter()
         self.lost = 0
@@ -185,6 +188,7 @@ class Recorder:
                 raw=True, event_callbacks=SubscriptionEventCallbacks(message_lost=self._count))
             for topic, kind, qos in [
                 *((topic, 'sensor_msgs/msg/Image', _RECORD_QOS) for topic in images),
+                *((topic, kind, _RECORD_QOS) for topic, kind in others.items()),
                 *((topic, kind, _LATCHED_QOS) for topic, kind in latched.items())]
         ]
 
