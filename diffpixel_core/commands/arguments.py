@@ -1,0 +1,29 @@
+# Copyright 2026 The DiffPixel authors
+# SPDX-License-Identifier: Apache-2.0
+"""Option types of the `diffpixel` commands: what they take, and one line when they do not."""
+
+import argparse
+
+
+def positive(text: str) -> float:
+    """Return a positive, finite number."""
+    value = float(text)
+    if not 0 < value < float('inf'):
+        raise argparse.ArgumentTypeError(f'{text} is not a positive number')
+    return value
+
+
+def count(text: str) -> int:
+    """Return a whole number of at least 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'{text} is not a positive whole number')
+    return value
+
+
+def size(text: str) -> tuple[int, int]:
+    """Return height and width of a text such as 480x640."""
+    height, cross, width = text.lower().partition('x')
+    if not cross or not height.isdigit() or not width.isdigit() or not int(height) * int(width):
+        raise argparse.ArgumentTypeError(f'{text!r} is no size; write HEIGHTxWIDTH, as in 480x640')
+    return int(height), int(width)

@@ -1,0 +1,42 @@
+# Copyright 2026 The DiffPixel authors
+# SPDX-License-Identifier: Apache-2.0
+"""How a command ends, and how it writes its results."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from diffpixel_core.errors import DiffPixelError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class UsageError(DiffPixelError):
+    """Options that do not go together."""
+
+
+class FailedChecksError(Exception):
+    """The demo ran, but not everything that came out was right: our fault, not the user's."""
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write a result file."""
+    try:
+        file.write_text(text)
+    except OSError as error:
+        raise UsageError(f'cannot write {file}: {error.strerror}') from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make an output folder."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f'cannot make the folder {folder}: {error.strerror}; choose another '
+                         '--output') from error
+
+
+def stderr() -> 'Console':
+    """Return a console for progress, which does not mix with results."""
+    from rich.console import Console
+    return Console(stderr=True)

@@ -1,0 +1,40 @@
+# Copyright 2026 The DiffPixel authors
+# SPDX-License-Identifier: Apache-2.0
+"""`diffpixel predict`: one pair of images to labels."""
+
+import argparse
+from pathlib import Path
+
+from diffpixel_core.commands.outcome import UsageError, make_folder
+from diffpixel_core.depth import DEPTH_UNITS
+
+ABOUT = 'Segment one pair of images; write labels and a picture.'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument('model', help='model directory or shipped name')
+    parser.add_argument('rgb', type=Path)
+    parser.add_argument('depth', type=Path)
+    parser.add_argument('--depth-unit', choices=DEPTH_UNITS, default='mm')
+    parser.add_argument('--output', type=Path, default=Path('out/predict'), metavar='DIR')
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the command."""
+    import cv2
+
+    from diffpixel_core.frame import Frame
+    from diffpixel_core.image_folder import read_colour, read_depth
+    from diffpixel_core.segmenter import load_segmenter
+    frame = Frame(read_colour(options.rgb), read_depth(options.depth, options.depth_unit))
+    seen = load_segmenter(options.model)(frame)
+    picture = seen.label_space.colourise(seen.labels)
+    overlay = cv2.addWeighted(frame.rgb, 0.4, picture, 0.6, 0)
+    make_folder(options.output)
+    for name, image in (('labels', seen.labels), ('confidence', seen.confidence),
+                        ('colour', picture[..., ::-1]), ('overlay', overlay[..., ::-1])):
+        file = options.output / f'{options.rgb.stem}.{name}.png'
+        if not cv2.imwrite(str(file), image):
+            raise UsageError(f'cannot write {file}; choose another --output')
+        print(file)
