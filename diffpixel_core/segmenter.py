@@ -112,12 +112,16 @@ def load_segmenter(path: str | Path, engine: str = 'auto', *, device: str = 'aut
     return Segmenter(loaded)
 
 
-def weights_file(path: str | Path) -> Path:
-    """Return the weights file behind a model directory, a weights file or a shipped name.
+def locate_model(path: str | Path) -> tuple[Path, 'Manifest']:
+    """Return the weights file and the manifest a user means, without loading the weights.
+
+    Args:
+        path: A model directory, its `model.safetensors`, or the name of a shipped model.
 
     Raises:
-        CheckpointError: If there is no such model.
+        CheckpointError: If there is no such model, or its manifest is damaged.
     """
-    from diffpixel_core.checkpoints import WEIGHTS_FILE, find_model
+    from diffpixel_core.checkpoints import WEIGHTS_FILE, find_model, read_manifest
 
-    return find_model(path) / WEIGHTS_FILE
+    folder = find_model(path)
+    return folder / WEIGHTS_FILE, read_manifest(folder)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from diffpixel_core.errors import DiffPixelError
-from diffpixel_core.segmenter import Segmenter, load_segmenter, weights_file
+from diffpixel_core.segmenter import Segmenter, load_segmenter, locate_model
 from diffpixel_ros.parameters import NodeParameters
 
 SHIPPED_MODEL = 'rooms_t'
@@ -49,7 +49,7 @@ class ModelRequest:
             DiffPixelError: If the model cannot be loaded, or not so.
         """
         if self.sha256:
-            file = weights_file(self.path)
+            file, _ = locate_model(self.path)
             found = sha256(file.read_bytes()).hexdigest()
             if found != self.sha256:
                 raise ModelError(f'{file} has the SHA-256 {found}, but parameter model_sha256 is '

@@ -25,9 +25,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope='session')
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network with random weights that works at 32x48 pixels, in the classes of NYUDv2."""
-    from ros_harness import save_tiny
+    from diffpixel_core.tiny_model import save_tiny_model
 
-    return save_tiny(tmp_path_factory.mktemp('tiny') / 'model', 'nyu40')
+    return save_tiny_model(tmp_path_factory.mktemp('tiny') / 'model',
+                           network='diffpixelformer_t', label_space='nyu40')
 
 
 @pytest.fixture(scope='session', autouse=True)

@@ -27,8 +27,6 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
-from diffpixel_core.checkpoints import Manifest, save_model
-from diffpixel_core.models import build_model
 from diffpixel_ros.node_process import private_domain
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -208,12 +206,6 @@ class Client:
         status = message.status[0]
         self.verdict = status.message
         self.diagnostics = {pair.key: pair.value for pair in status.values}
-
-
-def save_tiny(path: Path, label_space: str) -> Path:
-    """Save a fast network with random weights and return its folder."""
-    manifest = Manifest(model='diffpixelformer_t', label_space=label_space, input_size=(32, 48))
-    return save_model(path, build_model(manifest.model, classes=manifest.classes), manifest)
 
 
 def camera_info(width: int = 64, height: int = 48, *, focal: float = 60.0,

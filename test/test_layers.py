@@ -15,7 +15,7 @@ FLOORS = {
     2: 'models metrics losses transforms',
     3: 'checkpoints converters datasets deploy synthetic bags rgbd_bags image_folder messages '
        'compressed rvl codecs rgbd_topics',
-    4: 'engines info info_tables',
+    4: 'engines info info_tables tiny_model',
     5: 'segmenter intake',
     6: 'train training_log optimise evaluate report replay',
     7: '__init__ __main__ commands',
@@ -24,7 +24,7 @@ FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split(
 NODE_MAY_IMPORT = {'errors', 'frame', 'labels', 'depth', 'geometry', 'pairing', 'metrics',
                    'segmenter', 'bags', 'rgbd_bags', 'report', 'messages', 'codecs', 'intake',
                    'synchronise', 'label_map', 'cloud', 'registration', 'tf_tree', 'camera_info',
-                   'replay', 'termination'}
+                   'replay', 'termination', 'tiny_model'}
 HEAVY = {'torch', 'rclpy', 'embreex', 'lightning_fabric', 'lightning', 'matplotlib', 'rosbags'}
 
 

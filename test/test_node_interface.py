@@ -17,6 +17,7 @@ rclpy = pytest.importorskip('rclpy')
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 
+from diffpixel_core.tiny_model import save_tiny_model  # noqa: E402
 from ros_harness import (  # noqa: E402
     Client,
     NodeProcess,
@@ -24,7 +25,6 @@ from ros_harness import (  # noqa: E402
     camera_pair,
     image,
     running_node,
-    save_tiny,
 )
 
 POINT = np.dtype([('x', '<f4'), ('y', '<f4'), ('z', '<f4'), ('rgb', '<u4'), ('label', '<u4'),
@@ -203,7 +203,7 @@ def test_broken_model_is_not_taken_and_the_old_one_goes_on_serving(
 
 def test_reloaded_model_tells_its_own_labels_and_images_are_served_meanwhile(
         client: Client, tiny_model: Path, tmp_path: Path) -> None:
-    other = save_tiny(tmp_path / 'other', 'nyu13')
+    other = save_tiny_model(tmp_path / 'other')
     assert client.set_parameter('model_path', str(other))[0]
     served: list[bool] = []
 

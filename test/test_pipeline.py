@@ -19,6 +19,7 @@ from diffpixel_core.engines import TorchEngine  # noqa: E402
 from diffpixel_core.errors import DeviceMemoryError  # noqa: E402
 from diffpixel_core.labels import LabelError  # noqa: E402
 from diffpixel_core.segmenter import Segmenter, load_segmenter  # noqa: E402
+from diffpixel_core.tiny_model import save_tiny_model  # noqa: E402
 from diffpixel_ros.diagnostics import Statistics  # noqa: E402
 from diffpixel_ros.inputs import ImagePair  # noqa: E402
 from diffpixel_ros.model_loader import ModelError, ModelRequest  # noqa: E402
@@ -26,7 +27,7 @@ from diffpixel_ros.node_process import private_domain  # noqa: E402
 from diffpixel_ros.outputs import Outputs  # noqa: E402
 from diffpixel_ros.parameters import NodeParameters  # noqa: E402
 from diffpixel_ros.pipeline import Pipeline  # noqa: E402
-from ros_harness import camera_pair, save_tiny  # noqa: E402
+from ros_harness import camera_pair  # noqa: E402
 
 
 class StarvedEngine(TorchEngine):
@@ -123,7 +124,7 @@ def test_model_whose_classes_the_class_map_does_not_know_is_not_taken(
     parameters = NodeParameters(model_path=str(tiny_model), class_map=str(class_map))
     segmenter = load_segmenter(tiny_model)
     pipeline, statistics = _pipeline(node, segmenter, parameters)
-    other = save_tiny(tmp_path / 'other', 'nyu13')  # has books, but no paper
+    other = save_tiny_model(tmp_path / 'other')  # has books, but no paper
     with pytest.raises(LabelError, match='paper'):
         pipeline.replace_model(load_segmenter(other), ModelRequest.of(parameters))
     assert pipeline.segmenter is segmenter

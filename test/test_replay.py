@@ -13,15 +13,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
-import torch
 
 from diffpixel_core.bags import BagReader, BagWriter
-from diffpixel_core.checkpoints import Manifest, save_model
 from diffpixel_core.compressed import COMPRESSED_DEPTH_16, encode_compressed_depth
 from diffpixel_core.depth import depth_in_millimetres
 from diffpixel_core.frame import Frame
 from diffpixel_core.geometry import Camera
-from diffpixel_core.models import build_model
 from diffpixel_core.replay.ahead import ahead
 from diffpixel_core.replay.offline import replay_bag
 from diffpixel_core.replay.settings import ReplayError, ReplaySettings
@@ -29,6 +26,7 @@ from diffpixel_core.replay.tally import Tally
 from diffpixel_core.rgbd_bags import RgbdSample, write_rgbd_bag
 from diffpixel_core.rgbd_topics import COLOUR_TOPIC, DEPTH_TOPIC
 from diffpixel_core.segmenter import Segmenter, load_segmenter
+from diffpixel_core.tiny_model import save_tiny_model
 
 ROOT = Path(__file__).parent.parent
 SIZE = (48, 64)
@@ -37,16 +35,9 @@ START_NS, STEP_NS = 5_000_000_000, 33_333_333
 Labels = dict[int, npt.NDArray[np.uint8]]
 
 
-def save_tiny(folder: Path) -> Path:
-    """Write a network that is fast and knows nothing."""
-    torch.manual_seed(0)
-    manifest = Manifest('diffpixelformer_t/baseline', 'nyu13', input_size=(32, 48))
-    return save_model(folder, build_model(manifest.model, classes=13), manifest)
-
-
 @pytest.fixture(scope='module')
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny(tmp_path_factory.mktemp('model'))
+    return save_tiny_model(tmp_path_factory.mktemp('model'))
 
 
 @pytest.fixture(scope='module')

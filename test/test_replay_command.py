@@ -24,7 +24,6 @@ from test_replay import (
     moved,
     rewritten,
     samples,
-    save_tiny,
 )
 
 from diffpixel_core.__main__ import main
@@ -33,11 +32,12 @@ from diffpixel_core.replay.settings import ReplayError, ReplaySettings
 from diffpixel_core.replay.spread import BagRun, Job, run_here, run_in_processes, run_on_ray
 from diffpixel_core.rgbd_bags import write_rgbd_bag
 from diffpixel_core.rgbd_topics import TRUTH_TOPIC
+from diffpixel_core.tiny_model import save_tiny_model
 
 
 @pytest.fixture(scope='module')
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny(tmp_path_factory.mktemp('model'))
+    return save_tiny_model(tmp_path_factory.mktemp('model'))
 
 
 @pytest.fixture(scope='module')
