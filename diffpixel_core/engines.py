@@ -17,6 +17,8 @@ from diffpixel_core.errors import DeviceMemoryError, DiffPixelError
 
 ENGINES = ('torch',)
 PRECISIONS = ('fp32', 'fp16')
+# What torch, cuBLAS, cuDNN and the CPU's allocator say; only torch's own has a type.
+_NO_MEMORY = ('out of memory', 'ALLOC_FAILED', 'DefaultCPUAllocator')
 
 
 class EngineError(DiffPixelError):
@@ -96,6 +98,11 @@ class TorchEngine:
             labels, confidence = reference_tail(scores, size)
             return labels.cpu().numpy(), confidence.cpu().numpy()
 
+    def close(self) -> None:
+        """Give back the memory of the network; the engine cannot be used any more."""
+        del self._graph
+        self.free_memory()
+
     def free_memory(self) -> None:
         """Give back memory of the device that is only cached."""
         if self.device.type == 'cuda':
@@ -106,11 +113,8 @@ class TorchEngine:
         """Raise `DeviceMemoryError` for what torch raises when memory runs out."""
         try:
             yield
-        except torch.OutOfMemoryError as error:
-            raise DeviceMemoryError(f'{self.device_name} has not enough memory left: '
-                                    f'{str(error).splitlines()[0]}') from error
         except RuntimeError as error:
-            if 'DefaultCPUAllocator' not in str(error):  # the CPU's allocator has no type for it
+            if not any(text in str(error) for text in _NO_MEMORY):
                 raise
             raise DeviceMemoryError(f'{self.device_name} has not enough memory left: '
                                     f'{str(error).splitlines()[0]}') from error

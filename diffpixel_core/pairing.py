@@ -110,6 +110,7 @@ class Pairer(Generic[A, B]):
         self.jump_back_ns = jump_back_ns
         self._a: _Stream[A] = _Stream(queue)
         self._b: _Stream[B] = _Stream(queue)
+        self._ahead: _Stream[Any] | None = None  # has jumped back while the other has not yet
         self._resets = 0
         self._gap_sum_ns = 0
         self._gap_max_ns = 0
@@ -136,6 +137,7 @@ class Pairer(Generic[A, B]):
     def reset(self) -> None:
         """Empty both queues because time starts anew; a node calls it when its clock jumps."""
         self._resets += 1
+        self._ahead = None
         for stream in (self._a, self._b):
             stream.reset += stream.forget()
 
@@ -149,21 +151,27 @@ class Pairer(Generic[A, B]):
 
     def _add(self, stream: '_Stream[T]', stamp_ns: int, item: T) -> list[tuple[A, B]]:
         if stream.newest_ns is not None and stamp_ns < stream.newest_ns - self.jump_back_ns:
-            self._begin_again(stamp_ns)
+            self._begin_again(stream, stamp_ns)
         stream.insert(stamp_ns, item)
         pairs = self._settle(last=False)
         stream.trim()  # Only now: the newcomer may just have found its partner.
         return pairs
 
-    def _begin_again(self, stamp_ns: int) -> None:
-        """Let go of all that lies beyond a stamp to which time has jumped back.
+    def _begin_again(self, stream: '_Stream[Any]', stamp_ns: int) -> None:
+        """Let go of what waits, because a stream has jumped back to a stamp.
 
-        What lies before it stays: after a single wrong stamp from the future, the good item that
-        follows must find its partner, which came just before it.
+        Where the other stream has jumped before, its items are of the new lap already, and stay.
+        Else its newest item stays if it does not lie beyond: after a single wrong stamp from the
+        future, the good item that follows must find its partner, which came just before.
         """
+        other = self._b if stream is self._a else self._a
+        stream.reset += stream.forget()
+        if self._ahead is other:
+            self._ahead = None
+            return
         self._resets += 1
-        for stream in (self._a, self._b):
-            stream.reset += stream.forget_after(stamp_ns + self.jump_back_ns)
+        self._ahead = stream
+        other.reset += other.forget_but_newest(until_ns=stamp_ns + self.jump_back_ns)
 
     def _settle(self, *, last: bool) -> list[tuple[A, B]]:
         """Take out of the queues all that can be decided, oldest first."""
@@ -177,11 +185,13 @@ class Pairer(Generic[A, B]):
                 break
             if belong:
                 pairs.append((a.take(), b.take()))
+                self._ahead = None
                 self._gap_sum_ns += abs(gap)
                 self._gap_max_ns = max(self._gap_max_ns, abs(gap))
-            elif abs(gap) > self.jump_back_ns and len(older.waiting) == 1 and not last:
-                # The younger head may be a single wrong stamp from the future: the newest item of
-                # the older stream waits until either stream goes on.
+            elif not last and (len(older.waiting) == 1 or older is self._ahead) \
+                    and younger.waiting[0][0] - older.waiting[-1][0] > self.jump_back_ns:
+                # The younger head may be the end of the old lap, or a single wrong stamp from the
+                # future: what is older waits until the other stream goes on.
                 break
             else:
                 # All that follows in the other stream is further away still.
@@ -270,15 +280,16 @@ class _Stream(Generic[T]):
         self.waiting.clear()
         return items
 
-    def forget_after(self, stamp_ns: int) -> int:
-        """Drop the items with later stamps and return how many they were."""
-        place = bisect_right(self.waiting, stamp_ns, key=itemgetter(0))
-        count = len(self.waiting) - place
-        for _ in range(count):
-            self.waiting.pop()
-        if self.newest_ns is not None and self.newest_ns > stamp_ns:
-            self.newest_ns = self.waiting[-1][0] if self.waiting else None
-        return count
+    def forget_but_newest(self, *, until_ns: int) -> int:
+        """Drop all items but the newest up to a stamp; return how many were dropped."""
+        place = bisect_right(self.waiting, until_ns, key=itemgetter(0))
+        kept = self.waiting[place - 1] if place else None
+        count = self.forget()
+        if kept is None:
+            return count
+        self.waiting.append(kept)
+        self.newest_ns = kept[0]
+        return count - 1
 
     def forget(self) -> int:
         """Empty the queue and return how many items were in it; the period stays known."""

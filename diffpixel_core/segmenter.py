@@ -78,6 +78,10 @@ class Segmenter:
         timings = {'network': (scored - started) * 1e3, 'tail': (ended - scored) * 1e3}
         return Segmentation(labels, confidence, self.label_space, frame.stamp_ns, timings)
 
+    def close(self) -> None:
+        """Give back the memory of the network; the segmenter cannot be used any more."""
+        self._engine.close()
+
     def free_memory(self) -> None:
         """Give back memory of the device that is only cached."""
         self._engine.free_memory()

@@ -29,7 +29,7 @@ class Synchroniser(Generic[C, D]):
         queue: Items of a stream that may wait for a partner.
         jump_back_ns: A stamp this far back starts anew, as a looped bag does.
         missing_depth: One of `MISSING_DEPTH`, see above.
-        missing_after_ns: How long no depth may arrive before it counts as silent.
+        missing_after_ns: How long colour may come without any depth before depth counts as silent.
 
     Attributes:
         alone: Colour items that came out without depth.
@@ -49,7 +49,7 @@ class Synchroniser(Generic[C, D]):
         self._pairer: Pairer[C, D] = Pairer(slop_ns, queue=queue, jump_back_ns=jump_back_ns)
         self._missing_depth = missing_depth
         self._missing_after_ns = missing_after_ns
-        self._heard_ns: int | None = None  # arrival of the last depth item, or of the first colour
+        self._alone_since_ns: int | None = None  # arrival of the first colour since the last depth
         self.alone = 0
         self.no_depth = 0
         self.depth_is_silent = False
@@ -62,21 +62,22 @@ class Synchroniser(Generic[C, D]):
             item: Whatever is to come out again.
             now_ns: When it arrived, on any clock that does not depend on the stamps.
         """
-        if self._heard_ns is None or now_ns < self._heard_ns:
-            self._heard_ns = now_ns
+        if self._alone_since_ns is None or now_ns < self._alone_since_ns:
+            self._alone_since_ns = now_ns
         return [*self._pairer.add_a(stamp_ns, item), *self.tick(now_ns)]
 
     def add_depth(self, stamp_ns: int, item: D, now_ns: int) -> list[tuple[C, D | None]]:
         """Offer a depth item; return what became certain, oldest first."""
-        self._heard_ns = now_ns
+        self._alone_since_ns = None
         self.depth_is_silent = False
         return [*self._pairer.add_b(stamp_ns, item)]
 
     def tick(self, now_ns: int) -> list[tuple[C, D | None]]:
         """Return the colour items that need not wait any longer because depth is silent."""
-        if self._heard_ns is None:
+        # Not since the last depth item: in a slow stream that is long ago when colour comes first.
+        if self._alone_since_ns is None:
             return []
-        self.depth_is_silent = now_ns - self._heard_ns > self._missing_after_ns
+        self.depth_is_silent = now_ns - self._alone_since_ns > self._missing_after_ns
         if not self.depth_is_silent or self._missing_depth == 'wait':
             return []
         items = self._pairer.release_a()

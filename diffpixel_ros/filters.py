@@ -62,7 +62,7 @@ class FilterSynchroniser(Generic[C, D]):
         self._queue = queue
         self._missing_depth = missing_depth
         self._missing_after_ns = missing_after_ns
-        self._heard_ns: int | None = None
+        self._alone_since_ns: int | None = None
         self._pairs: list[tuple[C, D]] = []
         self._colour: _Stream[C] = _Stream()
         self._depth: _Stream[D] = _Stream()
@@ -76,21 +76,21 @@ class FilterSynchroniser(Generic[C, D]):
 
     def add_colour(self, stamp_ns: int, item: C, now_ns: int) -> list[tuple[C, D | None]]:
         """Offer a colour item; return the pair it completes, or what goes out without depth."""
-        if self._heard_ns is None or now_ns < self._heard_ns:
-            self._heard_ns = now_ns
+        if self._alone_since_ns is None or now_ns < self._alone_since_ns:
+            self._alone_since_ns = now_ns
         return [*self._add(self._colour, stamp_ns, item), *self.tick(now_ns)]
 
     def add_depth(self, stamp_ns: int, item: D, now_ns: int) -> list[tuple[C, D | None]]:
         """Offer a depth item; return the pair it completes, if any."""
-        self._heard_ns = now_ns
+        self._alone_since_ns = None
         self.depth_is_silent = False
         return [*self._add(self._depth, stamp_ns, item)]
 
     def tick(self, now_ns: int) -> list[tuple[C, D | None]]:
         """Return the colour items that need not wait any longer because depth is silent."""
-        if self._heard_ns is None:
+        if self._alone_since_ns is None:
             return []
-        self.depth_is_silent = now_ns - self._heard_ns > self._missing_after_ns
+        self.depth_is_silent = now_ns - self._alone_since_ns > self._missing_after_ns
         if not self.depth_is_silent or self._missing_depth == 'wait' or not self._colour.waiting:
             return []
         waiting = sorted(self._colour.waiting, key=lambda item: item.header.stamp.nanoseconds)

@@ -19,9 +19,8 @@ from sensor_msgs.msg import CompressedImage, Image
 from diffpixel_core.codecs import COLOUR_CODECS, DEPTH_CODECS, ColourCodec, DepthCodec
 from diffpixel_core.errors import DiffPixelError
 from diffpixel_core.messages import MessageError, stamp_ns
-from diffpixel_core.registration import DepthRegistration
 from diffpixel_core.synchronise import Synchroniser
-from diffpixel_ros.cameras import Calibration, Cameras
+from diffpixel_ros.cameras import Calibration, Cameras, Infos, Registration, tf_message
 from diffpixel_ros.diagnostics import Statistics
 from diffpixel_ros.filters import FilterSynchroniser
 from diffpixel_ros.lifecycle import GuardedLifecycleNode
@@ -68,7 +67,7 @@ class ImagePair:
     depth: Any | None
     arrived_s: float
     calibration: Calibration | None
-    register: DepthRegistration | None
+    register: Registration | None
 
 
 class Inputs:
@@ -79,13 +78,15 @@ class Inputs:
         parameters: Its settings.
         statistics: Where arrivals and drops are counted.
         on_pair: Called with every pair.
+        infos: What the cameras said before, if they were followed before.
 
     Raises:
         DiffPixelError: If a message type or a library that was asked for is not installed.
     """
 
     def __init__(self, node: GuardedLifecycleNode, parameters: NodeParameters,
-                 statistics: Statistics, on_pair: Callable[[ImagePair], None]) -> None:
+                 statistics: Statistics, on_pair: Callable[[ImagePair], None], *,
+                 infos: Infos = (None, None)) -> None:
         self._node = node
         self._statistics = statistics
         self._on_pair = on_pair
@@ -94,13 +95,22 @@ class Inputs:
         self._synchroniser = _synchroniser(parameters)
         self._folded = self._synchroniser.counts
         self._due_s = 0.0
-        wanted = self._wanted()  # raises before anything is subscribed
-        self._cameras = Cameras(node, parameters, statistics)
+        self._streams: dict[str, AdaptiveSubscription] = {}
+        self._cameras = Cameras(node, parameters, statistics, infos)
         self._jump_handle = self._watch_clock()
-        self._streams = {
-            name: AdaptiveSubscription(node, message_type, topic, callback, raw=raw,
-                                       reliability=parameters.input_qos, on_lost=self._lost)
-            for name, message_type, topic, callback, raw in wanted}
+        try:
+            for name, kind, topic, callback, raw in self._wanted():
+                self._streams[name] = AdaptiveSubscription(
+                    node, kind, topic, callback, raw=raw, reliability=parameters.input_qos,
+                    on_lost=self._lost)
+        except Exception:
+            self.close()
+            raise
+
+    @property
+    def infos(self) -> Infos:
+        """The last camera_infos of colour and depth."""
+        return self._cameras.infos
 
     def set_parameters(self, parameters: NodeParameters, *, pairing: bool) -> None:
         """Work by new settings from now on.
@@ -109,9 +119,10 @@ class Inputs:
             parameters: All settings.
             pairing: Whether those of the pairing are among the changed ones; it then starts anew.
         """
+        if pairing:
+            self._finish()  # by the old settings
         self._parameters = parameters
         if pairing:
-            self._finish()
             self._synchroniser = _synchroniser(parameters)
             self._folded = self._synchroniser.counts
             self._jump_handle.unregister()
@@ -126,11 +137,11 @@ class Inputs:
             return ''
         return alignment.text
 
-    def adapt(self) -> None:
+    def tick(self) -> None:
         """Follow the publishers' QoS, and give up waiting for depth that stays away."""
         for stream in self._streams.values():
             stream.adapt()
-        self._cameras.adapt()
+        self._cameras.tick()
         self._emit(self._synchroniser.tick(time.monotonic_ns()))
 
     def reset(self) -> None:
@@ -182,8 +193,8 @@ class Inputs:
                 ('depth', 'depth/image_raw', parameters.depth_transport, self._depth)):
             kind, suffix, _ = TRANSPORTS[transport]
             # As image_transport does: who remaps the image topic has remapped its transports, too.
-            streams.append((name, kind, self._node.resolve_topic_name(base) + suffix, callback,
-                            True))
+            topic = self._node.resolve_topic_name(base) + suffix if suffix else base
+            streams.append((name, kind, topic, callback, True))
         return streams
 
     def _watch_clock(self) -> JumpHandle:
@@ -252,7 +263,7 @@ class Inputs:
                     continue
                 register = self._cameras.registration() if self._cameras.registers else None
             self._on_pair(ImagePair(colour, None if depth is None else depth[0], arrived_s,
-                                    self._cameras.calibration, register))
+                                    self._cameras.calibration(size), register))
 
     def _obstacle(self, colour: _Size, depth: _Size) -> tuple[str, str] | None:
         """Return why depth does not fit colour pixel by pixel, as cause and text; None if it does.
@@ -295,6 +306,19 @@ class Inputs:
 
     def _lost(self, number: int) -> None:
         self._statistics.drop('transport_lost', number)
+
+
+def check_installed(parameters: NodeParameters) -> None:
+    """Make sure that what the inputs will need is there.
+
+    Raises:
+        DiffPixelError: Naming what is not installed.
+    """
+    if parameters.input == 'rgbd':
+        _rgbd_message()
+    if parameters.depth_registration and not parameters.depth_extrinsics:
+        tf_message()
+    _synchroniser(parameters)
 
 
 def codecs(parameters: NodeParameters) -> tuple[ColourCodec, DepthCodec]:

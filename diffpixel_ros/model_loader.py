@@ -13,6 +13,9 @@ from diffpixel_core.segmenter import Segmenter, load_segmenter, locate_model
 from diffpixel_ros.parameters import NodeParameters
 
 SHIPPED_MODEL = 'rooms_t'
+# Parameters that say which model is wanted; see `ModelRequest.of`.
+MODEL_PARAMETERS = ('model_path', 'model_sha256', 'backend', 'device', 'precision',
+                    'warmup_iterations')
 
 
 class ModelError(DiffPixelError):
@@ -62,7 +65,7 @@ class ModelRequest:
 
 
 class ModelLoader:
-    """Keeps at most one load going; used by the executor's thread only.
+    """Loads models in threads of its own, one at a time; told what to do by the executor's thread.
 
     Args:
         stop: Set by whoever wants the process to end, so that waiting ends too.
@@ -70,17 +73,40 @@ class ModelLoader:
 
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop
+        self._turn = threading.Lock()
+        self._going: list[Future[Segmenter]] = []
         self._begun: tuple[ModelRequest, Future[Segmenter]] | None = None
 
     @property
     def is_loading(self) -> bool:
-        """Whether a load is going on."""
-        return self._begun is not None and not self._begun[1].done()
+        """Whether any load is going on or waits for its turn."""
+        return bool(self._going)
 
     def begin(self, request: ModelRequest) -> None:
-        """Begin to load a model, unless the same load is going on or has succeeded."""
-        if self._begun is None or self._begun[0] != request or _failed(self._begun[1]):
-            self._begun = (request, in_background(request.load, name='load_model'))
+        """Begin to load the model for the next configure, unless that is going on or done."""
+        if self._begun is not None:
+            if self._begun[0] == request and not _failed(self._begun[1]):
+                return
+            self._begun[1].cancel()  # if its turn has not come yet
+        self._begun = (request, self.load(request.load))
+
+    def load(self, work: Callable[[], Segmenter]) -> 'Future[Segmenter]':
+        """Return the future result of `work`, which runs in a daemon thread when its turn comes."""
+        future: Future[Segmenter] = Future()
+
+        def run() -> None:
+            with self._turn:
+                if not future.set_running_or_notify_cancel():
+                    return
+                try:
+                    future.set_result(work())
+                except BaseException as error:  # whoever waits gets it, whatever it is
+                    future.set_exception(error)
+
+        self._going.append(future)
+        future.add_done_callback(self._going.remove)  # or the model could not be freed
+        threading.Thread(target=run, name='load_model', daemon=True).start()
+        return future
 
     def result(self, request: ModelRequest) -> Segmenter:
         """Return the model, loaded by now; one that failed to load is tried again.
@@ -100,19 +126,5 @@ class ModelLoader:
         return segmenter
 
 
-def in_background(work: Callable[[], Segmenter], *, name: str) -> 'Future[Segmenter]':
-    """Return the future result of `work`, which runs in a daemon thread."""
-    future: Future[Segmenter] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(work())
-        except BaseException as error:  # whoever waits gets it, whatever it is
-            future.set_exception(error)
-
-    threading.Thread(target=run, name=name, daemon=True).start()
-    return future
-
-
 def _failed(future: 'Future[Segmenter]') -> bool:
-    return future.done() and future.exception() is not None
+    return future.done() and (future.cancelled() or future.exception() is not None)

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 
 import rclpy
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
@@ -31,10 +32,11 @@ from std_srvs.srv import SetBool, Trigger
 
 from diffpixel_core.errors import DiffPixelError
 from diffpixel_core.segmenter import Segmenter
+from diffpixel_ros.cameras import Infos
 from diffpixel_ros.diagnostics import Statistics, memory_facts, publisher_for
-from diffpixel_ros.inputs import PAIRING_PARAMETERS, ImagePair, Inputs
+from diffpixel_ros.inputs import PAIRING_PARAMETERS, ImagePair, Inputs, check_installed
 from diffpixel_ros.lifecycle import GuardedLifecycleNode
-from diffpixel_ros.model_loader import ModelLoader, ModelRequest, in_background
+from diffpixel_ros.model_loader import MODEL_PARAMETERS, ModelLoader, ModelRequest
 from diffpixel_ros.outputs import Outputs
 from diffpixel_ros.parameters import (
     ParameterError,
@@ -61,6 +63,10 @@ class SegmentNode(GuardedLifecycleNode):
         super().__init__('segment', automatically_declare_parameters_from_overrides=True)
         self._statistics = Statistics()
         self._loader = ModelLoader(stop)
+        self._is_reloading = False
+        # Workers that were still busy when they were told to stop, with what they publish on.
+        self._leftovers: list[tuple[LatestWorker[ImagePair], Pipeline, Outputs]] = []
+        self._infos: Infos = (None, None)
         self._worker: LatestWorker[ImagePair] | None = None
         self._outputs: Outputs | None = None
         self._pipeline: Pipeline | None = None
@@ -77,10 +83,12 @@ class SegmentNode(GuardedLifecycleNode):
         self._diagnostics = publisher_for(self, period_s=self._settings.diagnostics_period)
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)  # bags may pause the ROS clock
         self._report_timer = self._every(self._settings.diagnostics_period, self._report)
-        self._every(1.0, self._adapt)
+        self._every(1.0, self._tick)
         self.create_service(SetBool, '~/enable', self._enable)
         self.create_service(Trigger, '~/reset', self._reset)
-        self.create_service(Trigger, '~/reload_model', self._reload_model)
+        # A group of its own: while it waits for the model, everything else goes on.
+        self.create_service(Trigger, '~/reload_model', self._reload_model,
+                            callback_group=ReentrantCallbackGroup())
         if self._settings.preload or self._settings.autostart:
             self._loader.begin(ModelRequest.of(self._settings))
         if self._settings.autostart:
@@ -91,6 +99,8 @@ class SegmentNode(GuardedLifecycleNode):
         if self._refused:
             raise ParameterError('; '.join(self._refused.values()))
         settings = self._configured = self._settings
+        check_installed(settings)
+        self._clear_leftovers()
         segmenter = self._loader.result(ModelRequest.of(settings))
         self._outputs = Outputs(self, label_encoding=settings.label_encoding,
                                 label_info=settings.label_info)
@@ -129,7 +139,8 @@ class SegmentNode(GuardedLifecycleNode):
 
     def close(self) -> bool:
         """Release everything before the process ends; False if a thread is still busy."""
-        return self._release() and not self._loader.is_loading
+        ended = self._release() and not self._leftovers
+        return ended and not self._loader.is_loading
 
     def callback_failed(self, name: str, error: Exception) -> None:
         """Count it, keep it for diagnostics."""
@@ -137,26 +148,38 @@ class SegmentNode(GuardedLifecycleNode):
 
     def _listen(self) -> None:
         settings = as_configured(self._settings, self._configured)
-        self._inputs = Inputs(self, settings, self._statistics, self._submit)
+        self._inputs = Inputs(self, settings, self._statistics, self._submit, infos=self._infos)
         self._active_since_s = time.monotonic()
 
     def _ignore(self) -> None:
         self._active_since_s = None
         if self._inputs is not None:
+            self._infos = self._inputs.infos  # a camera may say it only once
             self._inputs.close()
             self._inputs = None
 
     def _release(self) -> bool:
+        """Free everything; False if the worker is still busy, and frees the rest when it ends."""
         self._ignore()
-        ended = True
-        if self._worker is not None:
-            ended = self._worker.stop(_STOP_S)
-            self._statistics.drop('discarded', self._worker.counts.discarded)
-            self._worker = None
-        if self._outputs is not None and ended:
-            self._outputs.destroy()
-        self._outputs = self._pipeline = None
+        worker, pipeline, outputs = self._worker, self._pipeline, self._outputs
+        self._worker = self._pipeline = self._outputs = None
+        if worker is None or pipeline is None or outputs is None:
+            if outputs is not None:  # configure failed half-way
+                outputs.destroy()
+            return True
+        ended = worker.stop(_STOP_S)
+        self._statistics.drop('discarded', worker.counts.discarded)
+        self._leftovers.append((worker, pipeline, outputs))
+        self._clear_leftovers()
         return ended
+
+    def _clear_leftovers(self) -> None:
+        for leftover in self._leftovers[:]:
+            worker, pipeline, outputs = leftover
+            if worker.stop(0.0):
+                pipeline.close()
+                outputs.destroy()
+                self._leftovers.remove(leftover)
 
     def _start_once_loaded(self) -> None:
         if self._loader.is_loading:
@@ -178,19 +201,18 @@ class SegmentNode(GuardedLifecycleNode):
 
     def _enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         """Unsubscribe, or subscribe again; an inactive node remembers it for its activation."""
-        response.success, response.message = True, 'enabled' if request.data else 'disabled'
-        if request.data == self._enabled:
+        try:
+            if self.state == 'active':
+                if not request.data:
+                    self._ignore()
+                elif self._inputs is None:
+                    self._listen()
+        except Exception as error:
+            response.message = f'not enabled: {error}'
+            self._log_failure(response.message, error)
             return response
         self._enabled = bool(request.data)
-        if self.state != 'active':
-            return response
-        try:
-            if self._enabled:
-                self._listen()
-            else:
-                self._ignore()
-        except DiffPixelError as error:
-            response.success, response.message = False, str(error)
+        response.success, response.message = True, 'enabled' if request.data else 'disabled'
         return response
 
     def _reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -211,26 +233,36 @@ class SegmentNode(GuardedLifecycleNode):
         if pipeline is None:
             response.message = f'the node is {self.state}; configure loads the model'
             return response
+        if self._is_reloading:
+            response.message = 'a model is being loaded already; call again when that is done'
+            return response
+
+        def work() -> Segmenter:
+            segmenter = wanted.load()
+            pipeline.replace_model(segmenter, wanted)
+            return segmenter
+
         loaded: Future = Future(executor=self.executor)
-        in_background(wanted.load, name='reload_model').add_done_callback(
-            lambda done: loaded.set_result(done))
+        self._is_reloading = True
+        self._loader.load(work).add_done_callback(loaded.set_result)
         try:
             segmenter: Segmenter = (await loaded).result()
-            if self._pipeline is not pipeline:
-                raise ParameterError('the node was cleaned up meanwhile; configure loads the model')
-            pipeline.replace_model(segmenter, wanted)
-            if self.state == 'active':
-                pipeline.publish_labels()
         except Exception as error:
-            details = '' if isinstance(error, DiffPixelError) else f'\n{traceback.format_exc()}'
             response.message = f'the model stays as it is: {error}'
-            self.get_logger().error(response.message + details)
+            self._log_failure(response.message, error)
             return response
+        finally:
+            self._is_reloading = False
         manifest = segmenter.manifest
         response.success = True
         response.message = f'{manifest.model} ({manifest.label_space}) from {wanted.path}'
         self.get_logger().info(f'model replaced: {response.message}')
         return response
+
+    def _log_failure(self, text: str, error: Exception) -> None:
+        """Log a user's mistake in its one line, anything else with its traceback."""
+        details = '' if isinstance(error, DiffPixelError) else f'\n{traceback.format_exc()}'
+        self.get_logger().error(text + details)
 
     def _judge_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
         return judge(self._settings, parameters)
@@ -242,7 +274,9 @@ class SegmentNode(GuardedLifecycleNode):
         for name in names:
             self._refused.pop(name, None)
         now = as_configured(self._settings, self._configured)
-        if self.state == 'unconfigured' and self._settings.preload:
+        # rclpy calls this for parameters that are only being declared, too.
+        if self.state == 'unconfigured' and self._settings.preload \
+                and any(name in MODEL_PARAMETERS for name in names):
             self._loader.begin(ModelRequest.of(self._settings))
         if self._inputs is not None:
             self._inputs.set_parameters(
@@ -256,9 +290,10 @@ class SegmentNode(GuardedLifecycleNode):
     def _every(self, period_s: float, callback: Callable[[], None]) -> Timer:
         return self.create_timer(period_s, self.guarded(callback), clock=self._steady)
 
-    def _adapt(self) -> None:
+    def _tick(self) -> None:
+        self._clear_leftovers()
         if self._inputs is not None:
-            self._inputs.adapt()
+            self._inputs.tick()
 
     def _report(self) -> None:
         settings = self._settings
@@ -268,8 +303,9 @@ class SegmentNode(GuardedLifecycleNode):
         if self._pipeline is not None and self._outputs is not None:
             segmenter = self._pipeline.segmenter
             device = segmenter.device
-            facts |= {'network': segmenter.manifest.model, 'backend': segmenter.engine_name,
-                      'device': device, 'precision': segmenter.precision,
+            facts |= {'model': self._pipeline.request.path, 'network': segmenter.manifest.model,
+                      'backend': segmenter.engine_name, 'device': device,
+                      'precision': segmenter.precision,
                       'label_info': self._outputs.label_info_state}
             warnings += filter(None, [self._pipeline.fallback])
         elif self._loader.is_loading:
@@ -281,7 +317,10 @@ class SegmentNode(GuardedLifecycleNode):
             unaligned = self._inputs.unaligned
         report = self._statistics.report(
             problem=self.problem, enabled=self._enabled, unaligned=unaligned, warnings=warnings,
-            active_since_s=self._active_since_s, stale_timeout_s=settings.stale_timeout,
+            active_since_s=self._active_since_s,
+            # As many frames as may be; two periods, because the first may just have been missed.
+            stale_timeout_s=max(settings.stale_timeout,
+                                2 / settings.publish_rate_max if settings.publish_rate_max else 0),
             latency_warn_ms=settings.latency_warn_ms, latency_error_ms=settings.latency_error_ms,
             facts=facts | memory_facts(device))
         self._diagnostics.publish(report, hardware_id=facts['model'])

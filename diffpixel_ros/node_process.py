@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """NodeProcess: the node in a process of its own, started, brought up, and ended without a trace."""
 
+import fcntl
 import json
 import logging
 import os
@@ -9,11 +10,12 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from lifecycle_msgs.srv import ChangeState
 from rclpy.node import Node
@@ -115,7 +117,7 @@ def private_domain(*, profile: bool = True) -> Iterator[int]:
         NodeError: If no domain is free or the profile is not installed.
     """
     path = str(_shared_memory_profile()) if profile else None
-    domain = _free_domain()
+    domain, lock = _free_domain()
     values = {
         'ROS_DOMAIN_ID': str(domain),
         'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
@@ -125,13 +127,14 @@ def private_domain(*, profile: bool = True) -> Iterator[int]:
     before = {name: os.environ.get(name) for name in values}
     segments = _shared_memory()
     _set_environment(values)
-    try:
-        yield domain
-    finally:
-        _set_environment(before)
-        if _shared_memory() - segments:
-            _clean_shared_memory()
-            _remove_ports(domain)
+    with lock:
+        try:
+            yield domain
+        finally:
+            _set_environment(before)
+            if _shared_memory() - segments:
+                _clean_shared_memory()
+                _remove_ports(domain)
 
 
 def _set_environment(values: Mapping[str, str | None]) -> None:
@@ -143,17 +146,28 @@ def _set_environment(values: Mapping[str, str | None]) -> None:
             os.environ[name] = value
 
 
-def _free_domain() -> int:
+def _free_domain() -> tuple[int, IO[str]]:
+    """Return a domain and the open file whose lock keeps others of us from choosing it, too."""
     for attempt in range(100):
         domain = 1 + (os.getpid() + attempt) % 100
+        try:
+            lock = Path(tempfile.gettempdir(), f'diffpixel-ros-domain-{domain}').open('a')
+        except OSError:  # another user's
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            continue
         # The first participant of a domain listens here.
         # Source: OMG DDSI-RTPS 2.5, section 9.6.2.3: 7400 + 250 domain + 10.
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             try:
                 probe.bind(('', 7410 + 250 * domain))
             except OSError:
+                lock.close()
                 continue
-        return domain
+        return domain, lock
     raise NodeError('all ROS domains from 1 to 100 are in use on this host; end what runs there')
 
 

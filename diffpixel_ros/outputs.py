@@ -121,8 +121,8 @@ class Outputs:
             self._spatial(seen, frame, header, calibration, style)
         elif self._wanted('semantic/camera_info', 'semantic/points', *_NAV):
             self._node.get_logger().warning(
-                'points and camera_info are not published: no camera_info has come on '
-                f'{self._node.resolve_topic_name("rgb/camera_info")}', throttle_duration_sec=10.0)
+                'points and camera_info are not published: there is no camera_info of the colour '
+                'camera that can be used; /diagnostics says more', throttle_duration_sec=10.0)
 
     def publish_timings(self, stamp_ns: int, milliseconds: Mapping[str, float]) -> None:
         """Publish how long each stage of a frame took, if somebody subscribes."""

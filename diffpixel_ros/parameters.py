@@ -75,7 +75,7 @@ class NodeParameters:
     sync_slop: float = _setting(
         0.02, 'largest difference between the stamps of a pair', unit='s', lowest=0.0, highest=1.0)
     sync_queue: int = _setting(
-        10, 'messages of each stream kept while they wait for their partner', lowest=1, highest=50)
+        20, 'messages of each stream kept while they wait for their partner', lowest=1, highest=50)
     max_age: float = _setting(
         0.0, 'drop pairs older than this when their turn comes; 0: never', unit='s', lowest=0.0,
         highest=10.0)
@@ -164,6 +164,9 @@ class NodeParameters:
         if self.depth_max and self.depth_max <= self.depth_min:
             raise ParameterError(f'depth_max is {self.depth_max} m, but must lie above depth_min '
                                  f'({self.depth_min} m); 0 means no limit')
+        if self.input == 'rgbd' and (self.rgb_transport, self.depth_transport) != ('raw', 'raw'):
+            raise ParameterError('input is rgbd, whose two images are raw; leave rgb_transport and '
+                                 'depth_transport at raw')
         if self.model_sha256 and not re.fullmatch('[0-9a-fA-F]{64}', self.model_sha256):
             raise ParameterError(f'model_sha256 is {self.model_sha256!r}, it must be 64 '
                                  'hexadecimal digits, as sha256sum model.safetensors prints them')
@@ -251,10 +254,15 @@ def declare(node: Node) -> tuple[NodeParameters, dict[str, str]]:
 
 
 def widened(parameters: list[Parameter]) -> list[Parameter]:
-    """Return parameters about to be set, whole numbers made floats where a float is due."""
+    """Return parameters about to be set, as they were meant: floats where a float is due."""
     rows = parameter_fields()
-    return [Parameter(p.name, value=_widened(rows[p.name], p.value)) if p.name in rows else p
-            for p in parameters]
+
+    def meant(parameter: Parameter) -> Parameter:
+        if parameter.name not in rows:
+            return parameter
+        value = _widened(rows[parameter.name], parameter.value)
+        return parameter if value is parameter.value else Parameter(parameter.name, value=value)
+    return [meant(parameter) for parameter in parameters]
 
 
 def judge(current: NodeParameters, parameters: list[Parameter]) -> SetParametersResult:
@@ -285,6 +293,9 @@ def descriptor(row: 'dataclasses.Field[Any]') -> ParameterDescriptor:
 
 
 def _widened(row: 'dataclasses.Field[Any]', value: Any) -> Any:
+    """Return a value as it was meant: YAML makes 3 of 3.0, and false of off."""
+    if value is False and 'off' in row.metadata['choices']:
+        return 'off'
     return float(value) if row.type is float and type(value) is int else value
 
 

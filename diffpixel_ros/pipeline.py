@@ -17,7 +17,7 @@ from diffpixel_core.messages import stamp_ns
 from diffpixel_core.segmenter import Segmentation, Segmenter
 from diffpixel_ros.diagnostics import Statistics
 from diffpixel_ros.inputs import ImagePair, codecs
-from diffpixel_ros.model_loader import ModelRequest
+from diffpixel_ros.model_loader import ModelError, ModelRequest
 from diffpixel_ros.outputs import Outputs, OutputStyle
 from diffpixel_ros.parameters import NodeParameters
 
@@ -25,7 +25,7 @@ from diffpixel_ros.parameters import NodeParameters
 class Pipeline:
     """Decode, segment and publish one pair after another.
 
-    `run` is called by the worker's thread, everything else by the executor's.
+    `run` is called by the worker's thread, everything else by others.
 
     Args:
         node: For its clock and its logger.
@@ -53,6 +53,8 @@ class Pipeline:
         self._request = ModelRequest.of(parameters)
         self._label_map = load_label_map(self._class_map, segmenter.label_space)
         self._free_s = 0.0  # when the last frame was done
+        self._labels_are_due = False
+        self._is_closed = False
         self.fallback = ''
 
     @property
@@ -62,23 +64,45 @@ class Pipeline:
 
     def set_parameters(self, parameters: NodeParameters) -> None:
         """Work by new settings from the next frame on."""
+        if parameters.confidence_threshold != self._parameters.confidence_threshold:
+            self._labels_are_due = True  # LabelInfo carries the threshold
         self._parameters = parameters
 
+    @property
+    def request(self) -> ModelRequest:
+        """What was asked for when the model in use was loaded."""
+        return self._request
+
     def replace_model(self, segmenter: Segmenter, request: ModelRequest) -> None:
-        """Use another model from the next frame on, and publish what its labels mean.
+        """Publish what the labels of another model mean, then use it; from any thread.
 
         Raises:
             LabelError: If the class map does not go with the new model; the old one stays.
+            ModelError: If the pipeline was closed meanwhile.
         """
         label_map = load_label_map(self._class_map, segmenter.label_space)
         with self._busy:
+            if self._is_closed:
+                raise ModelError('the node was cleaned up meanwhile; configure loads the model')
             old, self._segmenter = self._segmenter, segmenter
             self._label_map, self._request = label_map, request
             self.fallback = ''
-        old.free_memory()
+            self._publish_labels()
+        old.close()
 
     def publish_labels(self) -> None:
-        """Publish the table of the labels."""
+        """Publish the table of the labels; from any thread."""
+        with self._busy:
+            self._publish_labels()
+
+    def close(self) -> None:
+        """Free the model; nothing runs any more."""
+        with self._busy:
+            self._is_closed = True
+            self._segmenter.close()
+
+    def _publish_labels(self) -> None:
+        self._labels_are_due = False
         manifest = self._segmenter.manifest
         self._outputs.publish_labels(
             self._label_map.space,
@@ -88,6 +112,8 @@ class Pipeline:
     def run(self, pair: ImagePair) -> None:
         """Segment and publish one pair; whatever fails is counted under its cause."""
         with self._busy:
+            if self._labels_are_due:
+                self._publish_labels()
             marks = [time.perf_counter()]
             cause = 'decode_error'
             parameters = self._parameters
@@ -143,7 +169,7 @@ class Pipeline:
         self._node.get_logger().warning(self.fallback)
         request = dataclasses.replace(self._request, device='cpu', precision='fp32')
         old, self._segmenter = self._segmenter, request.load()
-        old.free_memory()
+        old.close()
 
 
 def _intake(parameters: NodeParameters, pair: ImagePair) -> Intake:

@@ -53,6 +53,7 @@ class AdaptiveSubscription:
         self._callback = node.guarded(callback)
         self._on_lost = on_lost
         self._subscription: Any = None
+        self._name = topic  # remapped once, by rcl; a resolved name would be remapped again
         self.topic = node.resolve_topic_name(topic)
         # Somebody who overrides the policy by hand has decided; `auto` must not fight that.
         self._fixed = reliability != 'auto' or node.has_parameter(
@@ -87,8 +88,12 @@ class AdaptiveSubscription:
             self._subscription = None
 
     def _publishers_are_reliable(self) -> bool:
+        """Tell whether all publishers are; while there is none, the policy stays as it is."""
+        publishers = self._node.get_publishers_info_by_topic(self.topic)
+        if not publishers:
+            return self._reliable
         return all(publisher.qos_profile.reliability != ReliabilityPolicy.BEST_EFFORT
-                   for publisher in self._node.get_publishers_info_by_topic(self.topic))
+                   for publisher in publishers)
 
     def _subscribe(self) -> None:
         kinds = [QoSPolicyKind.DEPTH, QoSPolicyKind.HISTORY]
@@ -97,7 +102,7 @@ class AdaptiveSubscription:
         profile = QoSProfile(depth=INPUT_DEPTH, reliability=(
             ReliabilityPolicy.RELIABLE if self._reliable else ReliabilityPolicy.BEST_EFFORT))
         self._subscription = self._node.create_subscription(
-            self._message_type, self.topic, self._callback, profile, raw=self._raw,
+            self._message_type, self._name, self._callback, profile, raw=self._raw,
             event_callbacks=SubscriptionEventCallbacks(
                 incompatible_qos=self._node.guarded(self._incompatible),
                 message_lost=self._node.guarded(self._lost)),

@@ -34,8 +34,10 @@ from diffpixel_ros.session import START_S, Health, spinning, terminable, wait_un
 
 _SEMANTIC = '/semantic'
 _TINY = 'tiny'
-_WARM_UP = 0.2  # of the time, at most:
-_WARM_UP_S = 300.0
+# Of the time, but at most so many seconds. The heap settles in steps of whole images, one of them
+# 10 minutes after the start; a line through such a step is no slope.
+_WARM_UP = 0.5
+_WARM_UP_S = 900.0
 _SETTLE_S = 10.0
 # Counted by the node, but no place where a message ends.
 _NO_END = ('transport_lost', 'callback_error', 'bad_camera_info')
@@ -171,7 +173,7 @@ def unexplained(counters: dict[str, int], drops: dict[str, int]) -> int:
 def slope_per_hour(seconds: Sequence[float], values: Sequence[float]) -> tuple[float, float]:
     """Return the slope of a line fitted after the warm-up, per hour, and its standard error.
 
-    The warm-up is a fifth of the time, at most five minutes.
+    The warm-up is half of the time, at most a quarter of an hour.
 
     Args:
         seconds: When each value was taken.

@@ -62,10 +62,12 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument('model_path', default_value='',
                               description='Model directory; empty: as params_file says.'),
         DeclareLaunchArgument('use_sim_time', default_value='false', choices=SWITCH,
-                              description='Take the time from /clock.'),
+                              description='Take the time from /clock; false: as params_file '
+                              'says.'),
         DeclareLaunchArgument('autostart', default_value='true', choices=SWITCH,
                               description='Configure and activate at once; false under a '
-                              'lifecycle manager (config/nav2_lifecycle.yaml).'),
+                              'lifecycle manager (config/nav2_lifecycle.yaml). Wins over '
+                              'params_file.'),
         DeclareLaunchArgument('shm_profile', default_value='true', choices=SWITCH,
                               description='Give Fast DDS shared memory for whole images '
                               '(config/fastdds.xml), unless a profile is exported already. The '
@@ -85,8 +87,9 @@ def _actions(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     if not params_file.is_file():
         raise RuntimeError(f'params_file {params_file} does not exist; copy '
                            f'{CONFIG / "segment.yaml"} and change it')
-    parameters: dict[str, bool | str] = {
-        name: argument(name) == 'true' for name in ('use_sim_time', 'autostart')}
+    parameters: dict[str, bool | str] = {'autostart': argument('autostart') == 'true'}
+    if argument('use_sim_time') == 'true':
+        parameters['use_sim_time'] = True
     if argument('model_path'):
         parameters['model_path'] = argument('model_path')
     actions: list[LaunchDescriptionEntity] = []

@@ -137,7 +137,7 @@ class Client:
         Args:
             name: `enable`, `reset` or `reload_model`.
             data: What `enable` is asked for.
-            meanwhile: Called once between the request and waiting for the answer.
+            meanwhile: Called once between the request and the answer, and done before the answer.
         """
         client = self._own_services[name]
         request = Trigger.Request() if data is None else SetBool.Request(data=data)
@@ -145,6 +145,7 @@ class Client:
         future = client.call_async(request)
         if meanwhile is not None:
             meanwhile()
+            assert not future.done(), 'the answer came before what was to be done meanwhile'
         assert self.wait(future.done, 60.0), f'{name} does not answer'
         return bool(future.result().success), str(future.result().message)
 

@@ -305,3 +305,21 @@ def test_single_wrong_stamp_does_not_cost_the_pair_that_follows(stream: str, str
     assert counts.pairs == 5
     for one in (counts.a, counts.b):
         assert one.offered == one.paired + one.dropped + one.waiting
+
+
+def test_new_lap_is_whole_though_the_last_of_the_old_one_comes_late() -> None:
+    pairer: Pairer[int, int] = Pairer(20 * MS, jump_back_ns=100 * MS)
+    times = [1000 * MS + 33 * MS * frame for frame in range(30)]
+    pairs: list[tuple[int, int]] = []
+    for _ in range(3):  # colour runs two messages ahead of depth, across the laps
+        for place, stamp_ns in enumerate(times):
+            pairs += pairer.add_a(stamp_ns, stamp_ns)
+            late = times[place - 2]
+            if pairer.counts.a.offered > 2:
+                pairs += pairer.add_b(late, late)
+    for late in times[-2:]:
+        pairs += pairer.add_b(late, late)
+    assert all(a == b for a, b in pairs)
+    # What the jump costs are the two colour images whose depth came after it.
+    assert len(pairs) >= 3 * 30 - 2 * 2
+    assert [a for a, _ in pairs].count(times[0]) == 3
