@@ -141,6 +141,11 @@ def _find_by_content(reader: BagReader, kinds: Mapping[str, str], truth: str) ->
     if len(agreed) > 1:
         raise BagError(f'bag {reader.path} has several streams that could be an RGB-D camera: '
                        f'colour {_shown(colours)}; depth {_shown(depths)}; {_REMEDY}')
+    if colours and not depths and not any(topic.endswith(_UNREGISTERED) for topic in kinds):
+        raise BagError(f'bag {reader.path} has colour ({_shown(colours)}) but no depth images; a '
+                       'depth topic is needed even with --missing-depth rgb_only, which is for '
+                       f'depth that falls silent; record depth too or {_REMEDY}. '
+                       f'It has: {reader.listing()}')
     seen = (f' by what is in them: colour {_shown(colours)}; depth {_shown(depths)}'
             if colours and depths else ' under a known name')
     raise BagError(f'bag {reader.path} has no colour images with depth registered to them{seen}'

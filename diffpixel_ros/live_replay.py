@@ -24,18 +24,20 @@ from diffpixel_core.replay.offline import find_truth, replay_topics
 from diffpixel_core.replay.predictions import PredictionBag
 from diffpixel_core.replay.scoring import Scorer
 from diffpixel_core.replay.settings import ReplayError, ReplaySettings
-from diffpixel_core.replay.spread import BagRun, Job, Report
-from diffpixel_core.replay.tally import Tally
+from diffpixel_core.replay.spread import BagRun, Job, Report, warnings_as_notes
+from diffpixel_core.replay.tally import Tally, rate_hz
 from diffpixel_core.replay.truth import TopicTruth, Truth
 from diffpixel_core.rgbd_bags import RgbdTopics
 from diffpixel_core.segmenter import locate_model
 from diffpixel_ros.demo_result import CONFIDENCE, SEMANTIC, Run, count_drops
 from diffpixel_ros.live_outcomes import QUEUE, TIMINGS, Event, Outcomes, node_outputs, sent_pairs
 from diffpixel_ros.playback import Playback, play
+from diffpixel_ros.replay import header_stamp_ns
 
 logger = logging.getLogger(__name__)
 
 _COMPRESSED = 'sensor_msgs/msg/CompressedImage'
+MISSING_AFTER_S = 0.5  # the synchroniser's own, which offline replay keeps
 _FACTS = {'network': 'network', 'engine': 'backend', 'device': 'device', 'precision': 'precision'}
 
 
@@ -55,7 +57,9 @@ def run_live(jobs: Sequence[Job], report: Report, *, rate: float, loop: int) -> 
             report(index, done, total)
 
         try:
-            yield _run(job, rate=rate, loop=loop, progress=progress)
+            with warnings_as_notes():
+                run = _run(job, rate=rate, loop=loop, progress=progress)
+            yield run
         except DiffPixelError as error:
             yield BagRun(job.index, None, str(error))
         except Exception as error:  # a bug of ours must not take the other bags along
@@ -75,6 +79,7 @@ def _run(job: Job, *, rate: float, loop: int, progress: Callable[[int, int], Non
     with BagReader(job.bag) as reader, \
             tempfile.TemporaryDirectory(dir=predictions.parent, prefix='.live') as scratch:
         topics = replay_topics(reader, settings)
+        _require_distinct_stamps(reader, topics)
         truth = find_truth(reader, topics, settings)
         playback = _playback(reader, topics, settings, rate=rate, loops=loop)
         total = loop * reader.topics[topics.colour].count
@@ -106,9 +111,33 @@ def _run(job: Job, *, rate: float, loop: int, progress: Callable[[int, int], Non
                                               for name, key in _FACTS.items()))
 
 
+def _require_distinct_stamps(reader: BagReader, topics: RgbdTopics) -> None:
+    """Refuse a bag whose outputs could not be told apart: they carry nothing but the stamp.
+
+    Raises:
+        ReplayError: If two images of a topic have the same stamp.
+    """
+    for topic in (topics.colour, topics.depth):
+        seen: set[int] = set()
+        repeats: list[int] = []
+        for message in reader.messages([topic]):
+            stamp_ns = header_stamp_ns(message.raw)
+            if stamp_ns in seen:
+                repeats.append(stamp_ns)
+            seen.add(stamp_ns)
+        if repeats:
+            raise ReplayError(f'{len(repeats)} of {reader.topics[topic].count} images of {topic} '
+                              f'in {reader.path} repeat the stamp of an earlier one, the first '
+                              f'{repeats[0]} ns, so that what comes back could not be told '
+                              'apart; replay offline (leave --live out)')
+
+
 def _playback(reader: BagReader, topics: RgbdTopics, settings: ReplaySettings, *, rate: float,
               loops: int) -> Playback:
     """Return how to play a bag: under the node's own names, which every bag's can be given."""
+    # Offline waits this long in recorded time; the node's clock runs slower or faster by the rate.
+    # Beyond the parameter's range the two may differ.
+    missing_after_s = min(max(MISSING_AFTER_S / rate, 0.05), 60.0)
     compressed = {topic: reader.topics[topic].type == _COMPRESSED
                   for topic in (topics.colour, topics.depth)}
     class_map = Path(settings.class_map).expanduser()
@@ -124,6 +153,7 @@ def _playback(reader: BagReader, topics: RgbdTopics, settings: ReplaySettings, *
             'backend': settings.engine,
             'device': settings.device, 'sync_slop': float(settings.sync_slop_s),
             'sync_queue': QUEUE, 'missing_depth': settings.missing_depth,
+            'missing_depth_after': missing_after_s,
             'class_map': str(class_map.resolve()) if class_map.is_file() else settings.class_map,
             'confidence_threshold': float(settings.confidence_threshold),
             'rgb_transport': 'compressed' if compressed[topics.colour] else 'raw',
@@ -136,6 +166,9 @@ def _tally(bag: Path, reader: BagReader, run: Run, topics: RgbdTopics, settings:
     """Return the tally of a replay without what the scorer adds."""
     tally = Tally(str(bag), label_map.space, bag_s=reader.duration_s, topics={
         role: topic for role, topic in topics._asdict().items() if topic is not None})
+    tally.notes += reader.warnings
+    times_ns = [message.bag_ns for message in run.sent if message.topic == topics.colour]
+    tally.rate_hz = rate_hz(reader.topics[topics.colour].count, min(times_ns), max(times_ns))
     tally.frames_in = run.frames_in
     tally.depth_in = sum(message.topic == topics.depth for message in run.sent)
     tally.pairs, tally.alone = run.count('pairs'), run.count('alone')

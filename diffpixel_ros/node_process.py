@@ -3,6 +3,7 @@
 """NodeProcess: the node in a process of its own, started, brought up, and ended without a trace."""
 
 import fcntl
+import itertools
 import json
 import logging
 import os
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 _TRANSITIONS = {'configure': 1, 'activate': 3, 'deactivate': 4}  # lifecycle_msgs/msg/Transition
 _SHM = Path('/dev/shm')
+_turns = itertools.count()
 
 
 class NodeError(DiffPixelError):
@@ -148,10 +150,12 @@ def _set_environment(values: Mapping[str, str | None]) -> None:
 
 def _free_domain() -> tuple[int, IO[str]]:
     """Return a domain and the open file whose lock keeps others of us from choosing it, too."""
-    for attempt in range(100):
-        domain = 1 + (os.getpid() + attempt) % 100
+    for _ in range(100):
+        # Never the same twice running: whoever was killed stays listed in its domain for a while.
+        domain = 1 + (os.getpid() + next(_turns)) % 100
         try:
-            lock = Path(tempfile.gettempdir(), f'diffpixel-ros-domain-{domain}').open('a')
+            file = Path(tempfile.gettempdir(), f'diffpixel-ros-domain-{domain}')
+            lock = file.open('a')  # noqa: SIM115  # the caller closes it
         except OSError:  # another user's
             continue
         try:

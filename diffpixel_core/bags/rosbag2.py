@@ -238,7 +238,8 @@ def _open_mcap(path: Path, place: Path, stack: contextlib.ExitStack, *, is_close
             if not _silent_topics(reader):
                 return reader
     elif is_closed:
-        raise ValueError(f'{path.name} lacks its end (repair it with `mcap recover`)')
+        raise ValueError(f'{path.name} lacks its end (to read what there is, give {path} itself '
+                         'or remove metadata.yaml; `mcap recover` repairs it)')
     mended = MendedMcap(place)
     if has_end and not mended.is_whole:
         raise problem or ValueError(f'{path.name} has no index and its data are damaged')

@@ -3,6 +3,20 @@
 """Option types of the `diffpixel` commands: what they take, and one line when they do not."""
 
 import argparse
+from pathlib import Path
+
+
+def expanded(text: str) -> str:
+    """Return a path or a name, a leading `~` replaced: shells leave it in `--output=~/out`."""
+    try:
+        return str(Path(text).expanduser()) if text.startswith('~') else text
+    except RuntimeError as error:
+        raise argparse.ArgumentTypeError(f'{text}: there is no such home folder') from error
+
+
+def path(text: str) -> Path:
+    """Return a path, a leading `~` replaced."""
+    return Path(expanded(text))
 
 
 def positive(text: str) -> float:

@@ -6,7 +6,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from diffpixel_core.commands.arguments import positive
+from diffpixel_core.commands.arguments import path, positive
 from diffpixel_core.commands.outcome import stderr
 from diffpixel_core.depth import DEPTH_UNITS
 
@@ -17,12 +17,12 @@ logger = logging.getLogger(__name__)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument('--frames', type=Path, required=True, metavar='DIR')
+    parser.add_argument('--frames', type=path, required=True, metavar='DIR')
     parser.add_argument('--depth-unit', choices=DEPTH_UNITS, required=True, metavar='U',
                         help=f'one of {", ".join(DEPTH_UNITS)}')
     parser.add_argument('--fps', type=positive, default=30.0)
     parser.add_argument('--storage', choices=('mcap', 'sqlite3'), default='mcap')
-    parser.add_argument('--output', type=Path, required=True, metavar='BAG')
+    parser.add_argument('--output', type=path, required=True, metavar='BAG')
 
 
 def run(options: argparse.Namespace) -> None:

@@ -3,16 +3,16 @@
 """`diffpixel convert`: a foreign checkpoint to a model directory."""
 
 import argparse
-from pathlib import Path
 
-from diffpixel_core.commands.arguments import count
+from diffpixel_core.commands.arguments import count, expanded, path
 
 ABOUT = 'Turn a foreign checkpoint into a model directory.'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument('file', help='safetensors or torch.save; for segformer and swin also a '
+    parser.add_argument('file', type=expanded,
+                        help='safetensors or torch.save; for segformer and swin also a '
                         'repository of the Hugging Face Hub')
     parser.add_argument('--from', dest='kind', required=True,
                         choices=('diffpixelformer', 'geminifusion', 'segformer', 'swin'),
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--model', required=True, metavar='NAME',
                         help='what it becomes, see `diffpixel info`')
     parser.add_argument('--classes', type=count, required=True, metavar='N')
-    parser.add_argument('--output', type=Path, required=True, metavar='DIR')
+    parser.add_argument('--output', type=path, required=True, metavar='DIR')
 
 
 def run(options: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from diffpixel_core.commands.arguments import positive
+from diffpixel_core.commands.arguments import expanded, path, positive
 from diffpixel_core.commands.bag import folder_bag
 from diffpixel_core.commands.outcome import FailedChecksError, UsageError, make_folder
 from diffpixel_core.depth import DEPTH_UNITS
@@ -25,8 +25,8 @@ logger = logging.getLogger(__name__)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     source = parser.add_mutually_exclusive_group()
-    source.add_argument('--bag', type=Path, help='a rosbag2 to play (default: a generated walk)')
-    source.add_argument('--frames', type=Path, metavar='DIR',
+    source.add_argument('--bag', type=path, help='a rosbag2 to play (default: a generated walk)')
+    source.add_argument('--frames', type=path, metavar='DIR',
                         help='a folder of colour and depth images to play')
     parser.add_argument('--depth-unit', choices=DEPTH_UNITS, help='unit of the folder\'s depth')
     parser.add_argument('--fps', type=positive, default=30.0, help='frames per second of --frames')
@@ -34,12 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='colour images in --bag (default: as the common drivers name them)')
     parser.add_argument('--depth-topic', default='', metavar='TOPIC',
                         help='depth images aligned to them')
-    parser.add_argument('--model', default='rooms_t', metavar='PATH',
+    parser.add_argument('--model', type=expanded, default='rooms_t', metavar='PATH',
                         help='model directory or shipped name (default: rooms_t)')
     parser.add_argument('--engine', default='auto', metavar='NAME', help='runtime (default: auto)')
     parser.add_argument('--rate', type=positive, default=1.0, metavar='R',
                         help='speed of replay; 0.2 = five times slower (default: 1)')
-    parser.add_argument('--output', type=Path, default=Path('out/demo'), metavar='DIR')
+    parser.add_argument('--output', type=path, default=Path('out/demo'), metavar='DIR')
 
 
 def run(options: argparse.Namespace) -> None:

@@ -4,9 +4,9 @@
 
 import argparse
 import json
-from pathlib import Path
 
-from diffpixel_core.commands.outcome import write_text
+from diffpixel_core.commands.arguments import expanded, path
+from diffpixel_core.commands.outcome import require_writable, write_text
 from diffpixel_core.threads import let_waiting_threads_sleep
 
 ABOUT = 'Score a model on held-out frames.'
@@ -14,14 +14,16 @@ ABOUT = 'Score a model on held-out frames.'
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument('model', help='model directory or shipped name')
-    parser.add_argument('--data', type=Path, required=True, metavar='YAML',
+    parser.add_argument('model', type=expanded, help='model directory or shipped name')
+    parser.add_argument('--data', type=path, required=True, metavar='YAML',
                         help='a recipe; its held-out frames are scored')
-    parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures there, too')
+    parser.add_argument('--json', type=path, metavar='FILE', help='write the figures there, too')
 
 
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
+    if options.json is not None:
+        require_writable(options.json)
     from diffpixel_core.config import load_data_config
     data = load_data_config(options.data)
     let_waiting_threads_sleep()

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from diffpixel_core.commands.arguments import count, size
+from diffpixel_core.commands.arguments import count, expanded, path, size
 from diffpixel_core.commands.outcome import UsageError, write_text
 
 ABOUT = 'List every network: parameters, cost, published accuracy.'
@@ -14,7 +14,7 @@ ABOUT = 'List every network: parameters, cost, published accuracy.'
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument('model', nargs='?',
+    parser.add_argument('model', nargs='?', type=expanded,
                         help='a network\'s name, a model directory or a shipped name (default: all '
                         'networks)')
     parser.add_argument('--classes', type=count, metavar='N',
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='default: 480x640, or the size a model was trained at')
     parser.add_argument('--tables', action='store_true',
                         help='the paper\'s Tables II to V beside ours, misprints explained')
-    parser.add_argument('--json', nargs='?', type=Path, const=Path('-'), metavar='FILE',
+    parser.add_argument('--json', nargs='?', type=path, const=Path('-'), metavar='FILE',
                         help='as JSON, to standard output or a file')
 
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How a command ends, and how it writes its results."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,21 @@ def write_text(file: Path, text: str) -> None:
         file.write_text(text)
     except OSError as error:
         raise UsageError(f'cannot write {file}: {error.strerror}') from error
+
+
+def require_writable(file: Path) -> None:
+    """Refuse a result file that could not be written, before the work begins.
+
+    Raises:
+        UsageError: If its folder does not exist, or it or its folder may not be written.
+    """
+    if not file.parent.is_dir():
+        raise UsageError(f'cannot write {file}: there is no folder {file.parent}; make it, or '
+                         'choose another file')
+    if file.is_dir():
+        raise UsageError(f'cannot write {file}: it is a folder; name a file in it')
+    if not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise UsageError(f'cannot write {file}: no permission; choose another file')
 
 
 def make_folder(folder: Path) -> None:

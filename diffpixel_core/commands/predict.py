@@ -5,6 +5,7 @@
 import argparse
 from pathlib import Path
 
+from diffpixel_core.commands.arguments import expanded, path
 from diffpixel_core.commands.outcome import UsageError, make_folder
 from diffpixel_core.depth import DEPTH_UNITS
 
@@ -13,11 +14,11 @@ ABOUT = 'Segment one pair of images; write labels and a picture.'
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument('model', help='model directory or shipped name')
-    parser.add_argument('rgb', type=Path)
-    parser.add_argument('depth', type=Path)
+    parser.add_argument('model', type=expanded, help='model directory or shipped name')
+    parser.add_argument('rgb', type=path)
+    parser.add_argument('depth', type=path)
     parser.add_argument('--depth-unit', choices=DEPTH_UNITS, default='mm')
-    parser.add_argument('--output', type=Path, default=Path('out/predict'), metavar='DIR')
+    parser.add_argument('--output', type=path, default=Path('out/predict'), metavar='DIR')
 
 
 def run(options: argparse.Namespace) -> None:

@@ -9,8 +9,13 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from diffpixel_core.commands.arguments import count, positive
-from diffpixel_core.commands.outcome import FailedChecksError, UsageError, write_text
+from diffpixel_core.commands.arguments import count, expanded, path, positive
+from diffpixel_core.commands.outcome import (
+    FailedChecksError,
+    UsageError,
+    require_writable,
+    write_text,
+)
 from diffpixel_core.synchronise import MISSING_DEPTH
 from diffpixel_core.threads import let_waiting_threads_sleep
 
@@ -19,7 +24,7 @@ ABOUT = 'Segment recordings: scores, statistics, predictions, report.'
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument('bags', nargs='+', type=Path, metavar='BAG',
+    parser.add_argument('bags', nargs='+', type=path, metavar='BAG',
                         help='a rosbag2 folder, a .mcap or .db3 file, or a ROS 1 .bag')
     parser.add_argument('--live', action='store_true',
                         help='through the running node over ROS 2 (default: offline, without ROS, '
@@ -28,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='speed of --live; 0.2 = five times slower (default: 1)')
     parser.add_argument('--loop', type=count, metavar='N',
                         help='play each bag N times, with --live (default: 1)')
-    parser.add_argument('--truth', default='', metavar='TOPIC_OR_DIR',
+    parser.add_argument('--truth', type=expanded, default='', metavar='TOPIC_OR_DIR',
                         help='label topic, or folder of PNG label images named by stamp in '
                         'nanoseconds or in order of the colour images; for several bags one folder '
                         'each, named as the bag (default: the label topic of the bag, if any)')
@@ -38,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='colour images (default: as the common drivers name them)')
     parser.add_argument('--depth-topic', default='', metavar='TOPIC',
                         help='depth images aligned to them')
-    parser.add_argument('--model', default='rooms_t', metavar='PATH',
+    parser.add_argument('--model', type=expanded, default='rooms_t', metavar='PATH',
                         help='model directory or shipped name (default: rooms_t)')
     parser.add_argument('--engine', default='auto', metavar='NAME', help='runtime (default: auto)')
     parser.add_argument('--device', default='auto', metavar='D',
@@ -52,15 +57,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='what becomes of colour while no depth comes (default: wait)')
     parser.add_argument('--sync-slop', type=float, default=0.02, metavar='S',
                         help='largest difference of the stamps of a pair, seconds (default: 0.02)')
-    parser.add_argument('--class-map', default='', metavar='FILE',
+    parser.add_argument('--class-map', type=expanded, default='', metavar='FILE',
                         help='YAML file that groups the classes, or groups')
     parser.add_argument('--confidence-threshold', type=float, default=0.0, metavar='C',
                         help='less certain pixels become unlabelled, 0 to 1 (default: 0)')
     parser.add_argument('--stride', type=count, default=1, metavar='N',
                         help='segment every Nth pair only (default: 1)')
-    parser.add_argument('--json', nargs='?', type=Path, const=Path('-'), metavar='FILE',
+    parser.add_argument('--json', nargs='?', type=path, const=Path('-'), metavar='FILE',
                         help='the figures as JSON, to standard output or a file')
-    parser.add_argument('--output', type=Path, required=True, metavar='DIR')
+    parser.add_argument('--output', type=path, required=True, metavar='DIR')
 
 
 def run(options: argparse.Namespace) -> None:
@@ -74,6 +79,10 @@ def run(options: argparse.Namespace) -> None:
     if options.ray and options.workers > 1:
         raise UsageError('--ray and --workers exclude each other: Ray knows how many bags its '
                          'machines can take')
+    file = options.json
+    # The output folder is yet to be made.
+    if file not in (None, Path('-')) and file.parent.resolve() != options.output.resolve():
+        require_writable(file)
     from diffpixel_core.replay.settings import ReplaySettings
     settings = ReplaySettings(
         model=options.model, engine=options.engine, device=options.device,
@@ -101,12 +110,15 @@ def run(options: argparse.Namespace) -> None:
     result = run_replay(options.bags, settings, options.output, runner, how=how,
                         command=shlex.join(['diffpixel', *sys.argv[1:]]))
 
-    from diffpixel_core.replay.summary import metrics, replay_table
+    from diffpixel_core.replay.summary import metrics, remarks, replay_table
     if options.json == Path('-'):
         print(json.dumps(metrics(result), indent=2))
     else:
         from rich.console import Console
-        Console(markup=False, emoji=False).print(replay_table(result))
+        console = Console(markup=False, emoji=False)
+        console.print(replay_table(result))
+        for remark in remarks(result):
+            console.print(remark, soft_wrap=True)
         if options.json is not None:
             write_text(options.json, json.dumps(metrics(result), indent=2) + '\n')
     if result.problem:

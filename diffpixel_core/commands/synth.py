@@ -3,9 +3,8 @@
 """`diffpixel synth`: generated rooms as image folders."""
 
 import argparse
-from pathlib import Path
 
-from diffpixel_core.commands.arguments import count, positive, size
+from diffpixel_core.commands.arguments import count, path, positive, size
 
 ABOUT = 'Generate indoor rooms as image folders with exact labels.'
 SENSORS = ('perfect', 'kinect_v1', 'realsense')
@@ -21,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--size', type=size, default=(480, 640), metavar='HxW')
     parser.add_argument('--fps', type=positive, default=30.0, help='frames per second of a walk')
     parser.add_argument('--workers', type=count, default=2, metavar='N', help='processes')
-    parser.add_argument('--output', type=Path, required=True, metavar='DIR')
+    parser.add_argument('--output', type=path, required=True, metavar='DIR')
 
 
 def run(options: argparse.Namespace) -> None:

@@ -3,8 +3,8 @@
 """`diffpixel train`: train a network from a recipe."""
 
 import argparse
-from pathlib import Path
 
+from diffpixel_core.commands.arguments import expanded, path
 from diffpixel_core.threads import let_waiting_threads_sleep
 
 ABOUT = 'Train a network from a YAML recipe.'
@@ -12,8 +12,9 @@ ABOUT = 'Train a network from a YAML recipe.'
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument('--config', type=Path, required=True, metavar='YAML')
-    parser.add_argument('--backbone-weights', '--backbone_weights', metavar='SOURCE',
+    parser.add_argument('--config', type=path, required=True, metavar='YAML')
+    parser.add_argument('--backbone-weights', '--backbone_weights', type=expanded,
+                        metavar='SOURCE',
                         help='ImageNet weights to start from: a file, or a repository of the '
                         'Hugging Face Hub such as nvidia/mit-b0')
     parser.add_argument('overrides', nargs=argparse.REMAINDER, metavar='--any.key value',

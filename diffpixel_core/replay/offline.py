@@ -26,7 +26,7 @@ from diffpixel_core.replay.ahead import ahead
 from diffpixel_core.replay.predictions import PredictionBag
 from diffpixel_core.replay.scoring import Outcome, Scorer
 from diffpixel_core.replay.settings import ReplayError, ReplaySettings
-from diffpixel_core.replay.tally import Tally
+from diffpixel_core.replay.tally import Tally, rate_hz
 from diffpixel_core.replay.truth import FolderTruth, TopicTruth, Truth
 from diffpixel_core.rgbd_topics import TF_STATIC_TOPIC, TF_TOPIC, RgbdTopics, find_rgbd_topics
 from diffpixel_core.segmenter import Segmenter
@@ -196,6 +196,7 @@ class _Source:
         self._intake = Intake(COLOUR_CODECS[kinds[topics.colour].type],
                               DEPTH_CODECS[kinds[topics.depth].type], DepthSettings())
         self._pairs = 0
+        self._colour_ns: tuple[int, int] | None = None  # when the first and the last was recorded
         self._roles = self._find_roles()
 
     def events(self) -> Iterator[_Ready | _Aside]:
@@ -214,6 +215,7 @@ class _Source:
             pairs = []
             if role == 'colour':
                 self._tally.frames_in += 1
+                self._colour_ns = (self._colour_ns or (now_ns, now_ns))[0], now_ns
                 if self._good(self._intake.colour.check, message):
                     item = _Colour(message, now_ns, self._tally.frames_in - 1, read_ms)
                     pairs = synchroniser.add_colour(stamp_ns(message), item, now_ns)
@@ -288,6 +290,8 @@ class _Source:
         tally = self._tally
         tally.pairs, tally.alone, tally.resets = counts.pairs, alone, counts.resets
         tally.gap_mean_ms, tally.gap_max_ms = counts.gap_mean_ns / 1e6, counts.gap_max_ns / 1e6
+        if self._colour_ns is not None:
+            tally.rate_hz = rate_hz(tally.frames_in, *self._colour_ns)
         tally.drops['no_depth'] = no_depth
         for stream in (counts.a, counts.b):
             tally.drops.update({'unpaired': stream.unpaired, 'overflow': stream.overflow,

@@ -89,6 +89,8 @@ class Scorer:
         self._meter = FlickerMeter(tally.flicker)
         self._worst = WorstFrames(tally.bag, pictures, tally.bag_s)
         self._waiting: deque[_Waiting] = deque()
+        self._space = load_label_space(truth_space)
+        self._beyond = self._labelled = 0  # pixels of truth beyond its space, and all not 255
         self._refused = 0  # truth images that could not be used
         self._first_fault = ''
         if truth is not None:
@@ -134,11 +136,15 @@ class Scorer:
             self._judge(waiting.outcome)
         self._waiting.clear()
         self._tally.pictures = self._worst.worst()
+        if self._beyond:
+            self._note(f'labels above {len(self._space) - 1} in {self._space.name} count as '
+                       f'unlabelled: {100 * self._beyond / self._labelled:.1f} % of the labelled '
+                       'pixels of the truth; is --truth-space right?')
         if self._refused:
             self._note(f'{self._refused} truth images were not scored, the first because '
                        f'{self._first_fault}')
         if self._truth is not None and self._table is not None and self._tally.frames_out \
-                and not self._tally.scored and not self._refused:
+                and not self._tally.scored and not self._refused and not self._labelled:
             self._note(f'no frame was scored: none of the {self._truth.count} label images of '
                        f'{self._truth.where} has the stamp of a frame that came out')
 
@@ -188,6 +194,9 @@ class Scorer:
                 f'it has {truth.shape[1]}x{truth.shape[0]} pixels and the colour image '
                 f'{outcome.labels.shape[1]}x{outcome.labels.shape[0]}; sizes must be equal')
             return None
+        labelled = truth != UNLABELLED
+        self._labelled += int(np.count_nonzero(labelled))
+        self._beyond += int(np.count_nonzero(labelled & (truth >= len(self._space))))
         truth = np.asarray(cv2.LUT(truth, self._table), np.uint8)
         return truth if (truth != UNLABELLED).any() else None
 

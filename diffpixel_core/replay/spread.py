@@ -54,6 +54,18 @@ class BagRun:
     facts: tuple[tuple[str, str], ...] = ()
 
 
+@contextmanager
+def warnings_as_notes() -> Iterator[None]:
+    """Keep the bag reader from logging its warnings: they are notes of the tally, told once."""
+    reader = logging.getLogger('diffpixel_core.bags.reader')
+    before = reader.level
+    reader.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        reader.setLevel(before)
+
+
 Report = Callable[[int, int, int], None]  # index of the bag, colour images done, colour images
 
 
@@ -163,8 +175,9 @@ class _Bench:
                 from diffpixel_core.segmenter import load_segmenter
                 self._segmenter = load_segmenter(job.settings.model, job.settings.engine,
                                                  device=job.settings.device)
-            tally = replay_bag(job.bag, job.settings, self._segmenter, job.predictions,
-                               progress=lambda done, total: report(job.index, done, total))
+            with warnings_as_notes():
+                tally = replay_bag(job.bag, job.settings, self._segmenter, job.predictions,
+                                   progress=lambda done, total: report(job.index, done, total))
         except DiffPixelError as error:
             return BagRun(job.index, None, str(error))
         except Exception as error:  # a bug of ours must not take the other bags along

@@ -4,7 +4,7 @@
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table as TerminalTable
 
+from diffpixel_core.metrics import ConfusionMatrix
 from diffpixel_core.replay.causes import CAUSES, UNKNOWN
 from diffpixel_core.replay.pictures import report_frame
 from diffpixel_core.replay.result import ReplayResult
@@ -46,7 +47,7 @@ def metrics(result: ReplayResult) -> dict[str, Any]:
         'model': result.settings.model, **result.facts, 'how': result.how,
         'seconds': result.seconds, 'passed': result.passed, 'problem': result.problem,
         **result.total.as_json(),
-        'bags': [tally.as_json() for tally in result.tallies],
+        'bags': [{'name': result.names[tally.bag], **tally.as_json()} for tally in result.tallies],
         'failed': [{'bag': result.bags[run.index], 'error': run.failure}
                    for run in result.runs if run.failure],
     }
@@ -54,13 +55,15 @@ def metrics(result: ReplayResult) -> dict[str, Any]:
 
 def report_data(result: ReplayResult) -> ReportData:
     """Return all that the page of a replay shows."""
-    total, tallies = result.total, result.tallies
-    several = len(result.runs) > 1
+    total, tallies, names = result.total, result.tallies, result.names
+    several = len(result.bags) > 1
     facts = result.facts
-    what = f'{len(tallies)} bags' if several else Path(result.bags[0]).resolve().name
+    what = f'{len(tallies)} of {len(result.bags)} bags' if len(result.runs) < len(result.bags) \
+        else f'{len(tallies)} bags' if several else Path(result.bags[0]).resolve().name
     failed = [run.failure for run in result.runs if run.failure]
-    notes = [f'Not replayed: {text}' for text in failed] + \
-        [f'{Path(tally.bag).name}: {note}' if several else note
+    notes = [f'{result.problem}.'] if len(result.runs) < len(result.bags) else []
+    notes += [f'Not replayed: {text}' for text in failed] + \
+        [f'{names[tally.bag]}: {note}' if several else note
          for tally in tallies for note in tally.notes]
     if not total.scored and not any('score' in note for note in notes):
         notes.append(_NO_TRUTH)
@@ -71,27 +74,28 @@ def report_data(result: ReplayResult) -> ReportData:
                 f'{facts["network"]} with the engine {facts["engine"]} on {facts["device"]}; '
                 f'{total.frames_out} label images came out in {_seconds(result.seconds)}.',
         notice=' · '.join(notes), label_space=total.label_space, cards=_cards(result, total),
-        frames=[_frame(picture, total, several=several) for picture in total.pictures],
+        frames=[_frame(picture, names[picture.bag] if several else '')
+                for picture in total.pictures],
         frames_title=_frames_title(total.pictures), frames_in_order=True,
         class_scores=_class_scores(total), latency=_latency(tallies),
         tables=[*_bag_table(result, total, several=several), _stage_table(total),
-                _pairing_table(tallies, total), *_flicker_table(total)],
+                _pairing_table(result, total), *_flicker_table(total)],
         flow=_flow(total), losses=_losses(total), checks=_checks(tallies),
         environment=_environment(result, total), command=result.command)
 
 
 def replay_table(result: ReplayResult) -> TerminalTable:
     """Return the result as a table for the terminal: a list for one bag, a row for each of many."""
-    if len(result.runs) == 1:
+    if len(result.bags) == 1:
         table = TerminalTable(show_header=False)
         table.add_column()
         table.add_column(justify='right')
-        for name, value in _terminal_figures(result.total).items():
+        for name, value in _terminal_figures(result.total, result.names).items():
             table.add_row(name, value)
         return table
     table = TerminalTable(box=SIMPLE_HEAD, padding=(0, 0, 0, 1))
     for tally in [*result.tallies, result.total]:
-        figures = _terminal_figures(tally)
+        figures = _terminal_figures(tally, result.names)
         if not table.columns:
             for name in figures:
                 table.add_column(name, justify='left' if name == 'bag' else 'right',
@@ -100,10 +104,30 @@ def replay_table(result: ReplayResult) -> TerminalTable:
     return table
 
 
-def _terminal_figures(tally: Tally) -> dict[str, str]:
+def remarks(result: ReplayResult) -> list[str]:
+    """Return what explains the table, a line each: every cause of a loss, what lowers the mIoU."""
+    lines = [f'{number} {cause.replace("_", " ")}: {CAUSES.get(cause, UNKNOWN)[0]}'
+             for cause, number in result.total.drops.items() if number]
+    if (score := result.total.score) is not None and (wrong := _never_true(score)):
+        lines.append(f'mIoU: {wrong} of {_judged_classes(score)} classes were predicted without '
+                     'occurring in the truth; each counts 0')
+    return lines
+
+
+def _judged_classes(score: ConfusionMatrix) -> int:
+    """Return over how many classes the mIoU is the mean: those true or predicted."""
+    return int(np.sum(~np.isnan(score.iou)))
+
+
+def _never_true(score: ConfusionMatrix) -> int:
+    """Return how many classes were predicted without occurring in the truth."""
+    return _judged_classes(score) - int(np.count_nonzero(score.counts.sum(1)))
+
+
+def _terminal_figures(tally: Tally, names: Mapping[str, str]) -> dict[str, str]:
     ms, score = tally.latency_figures().get('total'), tally.score
     return {
-        'bag': Path(tally.bag).name.removesuffix('.mcap'), 'in': str(tally.frames_in),
+        'bag': names.get(tally.bag, tally.bag), 'in': str(tally.frames_in),
         'pairs': str(tally.pairs), 'out': str(tally.frames_out),
         'lost': str(sum(tally.drops.values())),
         'ms p50': f'{ms["p50"]:.1f}' if ms else '–', 'p95': f'{ms["p95"]:.1f}' if ms else '–',
@@ -115,10 +139,12 @@ def _terminal_figures(tally: Tally) -> dict[str, str]:
 def _cards(result: ReplayResult, total: Tally) -> list[Card]:
     ms = total.latency_figures().get('total', {})
     pace = total.frames_out / max(result.seconds, 1e-9)
-    hertz = total.frames_in / total.bag_s if total.bag_s else 0.0
+    rates = [f'{tally.rate_hz:.1f}' for tally in result.tallies if tally.rate_hz]
+    slowest_first = sorted(set(rates), key=float)
+    hertz = ' to '.join(dict.fromkeys((slowest_first[0], slowest_first[-1]))) if rates else ''
     cards = [
         Card('frames in', str(total.frames_in),
-             f'{_seconds(total.bag_s)} at {hertz:.1f} Hz' if hertz else ''),
+             f'{_seconds(total.bag_s)} at {hertz} Hz' if hertz else ''),
         Card('pairs', str(total.pairs), f'gap {total.gap_mean_ms:.1f} ms, at most '
              f'{total.gap_max_ms:.1f} ms', '' if total.pairs == total.frames_in else 'warn'),
         Card('frames out', str(total.frames_out), f'{pace:.1f} a second, '
@@ -129,8 +155,11 @@ def _cards(result: ReplayResult, total: Tally) -> list[Card]:
         cards.append(Card('latency p50', f'{ms["p50"]:.0f} ms',
                           f'p95 {ms["p95"]:.0f} ms, p99 {ms["p99"]:.0f} ms'))
     if (score := total.score) is not None and score.pixels:
-        classes = int(np.sum(~np.isnan(score.iou)))
-        cards += [Card('mIoU', _percent(score.miou), f'{classes} classes true or predicted'),
+        wrong = _never_true(score)
+        classes = f'{_judged_classes(score) - wrong} classes in the truth'
+        if wrong:
+            classes += f', and {wrong} predicted without occurring there: each counts 0'
+        cards += [Card('mIoU', _percent(score.miou), classes),
                   Card('pixel accuracy', _percent(score.pixel_accuracy),
                        f'{score.pixels / 1e6:.1f} million labelled pixels, {total.scored} '
                        'frames')]
@@ -150,9 +179,9 @@ def _frames_title(pictures: Sequence[Picture]) -> str:
     return 'The worst frames, ' + ', then '.join(_WORST[reason] for reason in reasons)
 
 
-def _frame(picture: Picture, total: Tally, *, several: bool) -> ReportFrame:
+def _frame(picture: Picture, name: str) -> ReportFrame:
     row = picture.row
-    parts = [Path(picture.bag).name] * several
+    parts = [name] * bool(name)
     parts += [f'frame {picture.place + 1}', f'stamp {row.stamp_ns / 1e9:.3f} s',
               f'{row.ms:.0f} ms']
     if row.pixel_accuracy is not None and row.miou is not None:
@@ -197,8 +226,8 @@ def _latency(tallies: Sequence[Tally]) -> Latency:
 def _bag_table(result: ReplayResult, total: Tally, *, several: bool) -> list[Table]:
     if not several:
         return []
-    rows = [_bag_row(tally, Path(tally.bag).name) for tally in result.tallies]
-    rows += [(f'{Path(result.bags[run.index]).name}: failed', *[''] * 9)
+    rows = [_bag_row(tally, result.names[tally.bag]) for tally in result.tallies]
+    rows += [(f'{result.names[result.bags[run.index]]}: failed', *[''] * 9)
              for run in result.runs if run.failure]
     return [Table('Bag by bag', ('bag', 'frames in', 'pairs', 'out', 'bag s', 'run s', 'ms p50',
                                  'mIoU', 'accuracy', 'flicker'),
@@ -221,14 +250,14 @@ def _stage_table(total: Tally) -> Table:
                  total=bool(rows) and rows[-1][0].startswith('total'))
 
 
-def _pairing_table(tallies: Sequence[Tally], total: Tally) -> Table:
+def _pairing_table(result: ReplayResult, total: Tally) -> Table:
     def row(tally: Tally, name: str) -> tuple[str, ...]:
         lost = sum(tally.drops[cause] for cause in MESSAGE_CAUSES)
         return (name, str(tally.frames_in), str(tally.depth_in), str(tally.pairs),
                 str(tally.alone), f'{tally.gap_mean_ms:.2f}', f'{tally.gap_max_ms:.2f}', str(lost),
                 str(tally.resets))
 
-    rows = [row(tally, Path(tally.bag).name) for tally in tallies]
+    rows = [row(tally, result.names[tally.bag]) for tally in result.tallies]
     if len(rows) > 1:
         rows.append(row(total, 'all'))
     return Table('Pairing', ('bag', 'colour', 'depth', 'pairs', 'colour alone', 'gap mean ms',

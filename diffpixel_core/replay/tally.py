@@ -134,6 +134,7 @@ class Tally:
         gap_max_ms: Largest stamp difference of the pairs.
         resets: How often time jumped back.
         bag_s: Length of the recording, seconds.
+        rate_hz: Colour images a second as they were recorded; 0 if unknown or of several bags.
         run_s: How long the replay took, seconds.
         latency_ms: Milliseconds of every frame by stage. Offline `read` (both messages from the
             file), `decode` (to arrays), `network`, `tail` (upsampling, argmax), `total` (their
@@ -161,6 +162,7 @@ class Tally:
     gap_max_ms: float = 0.0
     resets: int = 0
     bag_s: float = 0.0
+    rate_hz: float = 0.0
     run_s: float = 0.0
     latency_ms: dict[str, list[float]] = field(default_factory=dict)
     confusion: _Counts | None = None
@@ -213,12 +215,17 @@ class Tally:
             'alone': self.alone, 'frames_out': self.frames_out,
             'drops': dict(self.drops), 'gap_mean_ms': self.gap_mean_ms,
             'gap_max_ms': self.gap_max_ms, 'resets': self.resets, 'bag_s': self.bag_s,
-            'run_s': self.run_s, 'latency_ms': self.latency_figures(),
+            'rate_hz': self.rate_hz, 'run_s': self.run_s, 'latency_ms': self.latency_figures(),
             'miou': score.get('miou'), 'pixel_accuracy': score.get('pixel_accuracy'),
             'mean_accuracy': score.get('mean_accuracy'), 'per_class': score.get('iou', {}),
             'truth_in': self.truth_in, 'scored_frames': self.scored,
             'flicker': self.flicker.as_json(names), 'notes': self.notes, 'files': self.files,
         }
+
+
+def rate_hz(images: int, first_ns: int, last_ns: int) -> float:
+    """Return how many images came in a second, from the first to the last; 0 if nobody can say."""
+    return (images - 1) * 1e9 / (last_ns - first_ns) if last_ns > first_ns else 0.0
 
 
 def merged(tallies: Sequence[Tally], *, name: str = 'all bags', pictures: int = 8) -> Tally:
