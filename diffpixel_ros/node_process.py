@@ -155,7 +155,7 @@ def _free_domain() -> tuple[int, IO[str]]:
         domain = 1 + (os.getpid() + next(_turns)) % 100
         try:
             file = Path(tempfile.gettempdir(), f'diffpixel-ros-domain-{domain}')
-            lock = file.open('a')  # noqa: SIM115  # the caller closes it
+            lock = file.open('a')  # the caller closes it
         except OSError:  # another user's
             continue
         try:
