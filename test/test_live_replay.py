@@ -181,6 +181,22 @@ def test_too_fast_a_bag_loses_frames_and_says_why(model: Path, tmp_path: Path) -
     assert tally.unexplained == 0
 
 
+def test_repeated_stamps_are_refused_before_anything_is_played(
+        model: Path, tmp_path: Path) -> None:
+    """A camera that starts again within a recording; offline replay can tell the two apart."""
+    bag = a_bag(tmp_path / 'bag.mcap')
+    with BagReader(bag) as reader, BagWriter(tmp_path / 'twice.mcap') as writer:
+        for again in (0, 1):
+            for message in reader.messages():
+                writer.add_raw(message.topic, message.type, bytes(message.raw),
+                               message.time_ns + again * 10**10)
+    run = live(tmp_path / 'twice.mcap', tmp_path / 'live', ReplaySettings(model=str(model)))
+    assert f'{FRAMES} of {2 * FRAMES} images of /camera/color/image_raw' in run.failure
+    assert f'the first {10**18} ns' in run.failure
+    assert 'replay offline' in run.failure
+    assert not (tmp_path / 'live' / 'live-node.log').exists(), 'no node was started'
+
+
 def test_what_fails_is_told_in_one_line(model: Path, tmp_path: Path) -> None:
     bag = a_bag(tmp_path / 'bag.mcap')
     run = live(tmp_path / 'nowhere', tmp_path / 'a', ReplaySettings(model=str(model)))

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from test_replay import (
@@ -27,9 +28,10 @@ from test_replay import (
 )
 
 from diffpixel_core.__main__ import main
+from diffpixel_core.bags import BagError, BagReader
 from diffpixel_core.replay.run import run_replay
 from diffpixel_core.replay.settings import ReplayError, ReplaySettings
-from diffpixel_core.replay.spread import BagRun, Job, run_here, run_in_processes, run_on_ray
+from diffpixel_core.replay.spread import BagRun, Job, Report, run_here, run_in_processes, run_on_ray
 from diffpixel_core.rgbd_bags import write_rgbd_bag
 from diffpixel_core.rgbd_topics import TRUTH_TOPIC
 from diffpixel_core.tiny_model import save_tiny_model
@@ -147,7 +149,8 @@ def test_the_command_writes_report_figures_and_predictions(
 
 
 def test_one_bag_that_fails_is_named_and_the_others_are_kept(
-        bag: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        bag: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+        caplog: pytest.LogCaptureFixture) -> None:
     damaged = tmp_path / 'damaged.mcap'
     damaged.write_bytes(bag.read_bytes()[:5000])
     out = tmp_path / 'out'
@@ -156,10 +159,11 @@ def test_one_bag_that_fails_is_named_and_the_others_are_kept(
     shown = capsys.readouterr()
     last = shown.err.strip().splitlines()[-1]
     assert last.startswith('diffpixel replay: 1 of 2 bags could not be replayed')
-    assert 'damaged.mcap' in last
+    assert last.count('damaged') == 1
+    assert sum('damaged.mcap' in record.message for record in caplog.records) == 1, 'told once'
     assert 'walk ' in shown.out
     assert [path.name for path in (out / 'predictions').iterdir()] == ['walk.mcap']
-    assert 'damaged.mcap: failed' in (out / 'report.html').read_text()
+    assert 'damaged: failed' in (out / 'report.html').read_text()
     figures = json.loads((out / 'metrics.json').read_text())
     assert figures['frames_out'] == 4
     assert figures['failed'][0]['bag'] == str(damaged)
@@ -194,11 +198,14 @@ def test_mistakes_are_one_line_and_leave_no_report(
 def test_ctrl_c_ends_cleanly_and_leaves_nothing_half_written(model: Path, tmp_path: Path,
                                                              workers: int) -> None:
     write_rgbd_bag(tmp_path / 'long.mcap', samples(400), CAMERA)
+    bags = [tmp_path / 'long.mcap', tmp_path / 'longer.mcap'][:workers]
+    for bag in bags[1:]:
+        shutil.copy(bags[0], bag)
     out = tmp_path / 'out'
     process = subprocess.Popen(
         [sys.executable, '-c', 'import sys; from diffpixel_core.__main__ import main; '
          'code = main(); assert "rclpy" not in sys.modules; sys.exit(code)',
-         'replay', *[str(tmp_path / 'long.mcap')] * workers, '--workers', str(workers),
+         'replay', *map(str, bags), '--workers', str(workers),
          '--model', str(model), '--output', str(out)],
         cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 60
@@ -212,12 +219,108 @@ def test_ctrl_c_ends_cleanly_and_leaves_nothing_half_written(model: Path, tmp_pa
     assert [path for path in out.rglob('*') if path != out / 'predictions'] == []
 
 
+def test_bags_that_ended_before_an_interruption_keep_their_results(
+        bag: Path, model: Path, tmp_path: Path) -> None:
+    def runner(jobs: Sequence[Job], report: Report) -> Iterator[BagRun]:
+        yield from run_here(jobs[:1], report)
+        raise KeyboardInterrupt
+
+    out = tmp_path / 'out'
+    with pytest.raises(KeyboardInterrupt):
+        run_replay([bag, tmp_path / 'b.mcap', tmp_path / 'c.mcap'],
+                   ReplaySettings(str(model), device='cpu'), out, runner, how='offline')
+    figures = json.loads((out / 'metrics.json').read_text())
+    assert figures['problem'] == 'interrupted after 1 of 3 bags'
+    assert figures['frames_out'] == 4
+    assert 'interrupted after 1 of 3 bags' in (out / 'report.html').read_text()
+    assert sorted(path.name for path in out.rglob('*') if path.is_file()) == [
+        'frames.csv', 'metrics.json', 'report.html', 'walk.mcap']
+
+
+def test_a_replay_that_fails_leaves_no_results_of_an_earlier_one(
+        model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+        caplog: pytest.LogCaptureFixture) -> None:
+    for name in ('report.html', 'metrics.json', 'frames.csv', 'mine.txt'):
+        (tmp_path / name).write_text('of an earlier replay')
+    assert main(['replay', str(tmp_path / 'gone.mcap'), '--model', str(model),
+                 '--output', str(tmp_path)]) == 2
+    assert [path.name for path in tmp_path.rglob('*') if path.is_file()] == ['mine.txt']
+    assert 'gone.mcap' in capsys.readouterr().err
+    assert not caplog.records, 'told once'
+
+
+def test_a_tilde_is_the_home_folder(bag: Path, model: Path, tmp_path: Path,
+                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('HOME', str(tmp_path))
+    shutil.copytree(model, tmp_path / 'model', dirs_exist_ok=True)
+    shutil.copy(bag, tmp_path / 'walk.mcap')
+    (tmp_path / 'truth').mkdir()
+    for place in range(4):
+        cv2.imwrite(str(tmp_path / 'truth' / f'{place}.png'), np.full((48, 64), 3, np.uint8))
+    assert main(['replay', '~/walk.mcap', '--model', '~/model', '--truth', '~/truth',
+                 '--json', '~/figures.json', '--output', '~/out']) == 0
+    assert json.loads((tmp_path / 'figures.json').read_text())['scored_frames'] == 4
+    assert (tmp_path / 'out' / 'report.html').exists()
+
+
+def test_a_bag_given_twice_and_figures_that_cannot_be_written_are_refused_first(
+        bag: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / 'link.mcap').symlink_to(bag)
+    out = ['--model', str(model), '--output', str(tmp_path / 'out')]
+    assert main(['replay', str(bag), str(tmp_path / 'link.mcap'), *out]) == 2
+    assert 'link.mcap is given twice' in capsys.readouterr().err
+    for file, why in ((tmp_path / 'nowhere' / 'f.json', 'there is no folder'),
+                      (tmp_path, 'it is a folder')):
+        assert main(['replay', str(bag), *out, '--json', str(file)]) == 2
+        assert why in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
+    assert main(['replay', str(bag), *out, '--json', str(tmp_path / 'out' / 'f.json')]) == 0
+
+
+def test_labels_beyond_their_space_and_losses_are_explained(
+        bag: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / 'truth').mkdir()
+    truth = np.full((48, 64), 2, np.uint8)
+    truth[:12] = 13  # a quarter; nyu13 has 0 to 12
+    for place in range(4):
+        cv2.imwrite(str(tmp_path / 'truth' / f'{place}.png'), truth)
+    assert main(['replay', str(bag), '--model', str(model), '--truth', str(tmp_path / 'truth'),
+                 '--truth-space', 'nyu13', '--stride', '2', '--output',
+                 str(tmp_path / 'out')]) in (0, 2)
+    shown = capsys.readouterr()
+    figures = json.loads((tmp_path / 'out' / 'metrics.json').read_text())
+    assert any('labels above 12 in nyu13 count as unlabelled: 25.0 %' in note
+               for note in figures['notes']), figures['notes']
+    assert '2 skipped: Left out because of --stride.' in shown.out
+    assert figures['rate_hz'] == pytest.approx(30.0, rel=1e-3)
+
+
+def test_half_an_mcap_with_metadata_names_the_way_round(bag: Path, model: Path,
+                                                        tmp_path: Path) -> None:
+    write_rgbd_bag(tmp_path / 'walk', samples(), CAMERA)
+    file = next((tmp_path / 'walk').glob('*.mcap'))
+    file.write_bytes(file.read_bytes()[:-2000])
+    with pytest.raises(BagError, match=f'give {file} itself or remove metadata.yaml'), \
+            BagReader(tmp_path / 'walk'):
+        pass
+
+
+def test_colour_alone_is_told_that_depth_is_needed(
+        bag: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    colour = rewritten(bag, tmp_path / 'c.mcap',
+                       lambda topic, message: None if 'depth' in topic else message)
+    assert main(['replay', str(colour), '--missing-depth', 'rgb_only', '--model', str(model),
+                 '--output', str(tmp_path / 'out')]) == 2
+    assert 'a depth topic is needed even with --missing-depth rgb_only' in capsys.readouterr().err
+
+
 def test_what_a_runner_fails_with_is_what_the_user_reads(bag: Path, model: Path,
                                                          tmp_path: Path) -> None:
     def runner(jobs: Sequence[Job], report: object) -> Iterator[BagRun]:
         yield BagRun(1, None, 'second is broken')
         yield BagRun(0, None, 'first is broken')
 
-    with pytest.raises(ReplayError, match='none of 2 bags could be replayed; the first: first'):
-        run_replay([bag, bag], ReplaySettings(str(model)), tmp_path / 'out', runner, how='offline')
+    with pytest.raises(ReplayError, match='none of 2 bags could be replayed'):
+        run_replay([bag, tmp_path / 'other.mcap'], ReplaySettings(str(model)), tmp_path / 'out',
+                   runner, how='offline')
     assert not [path for path in tmp_path.rglob('*') if path.is_file()]
