@@ -93,6 +93,7 @@ class Cameras:
     Attributes:
         registers: Whether depth is aligned here.
         alignment: What the two camera_infos say of each other; None before both came.
+        misfit: Why the last image cannot be the calibrated camera's; empty if it can.
 
     Raises:
         TfError: If depth is to be registered by tf and tf2_msgs is not installed.
@@ -110,7 +111,7 @@ class Cameras:
         self._calibrations: dict[str, Calibration] = {}
         self._refused: dict[str, str] = {}
         self._last: dict[str, CameraInfo] = {}
-        self._misfit: tuple[Calibration, tuple[int, int]] | None = None
+        self.misfit = ''
         self._registration: Registration | None = None
         self._tree = TfTree()
         self.alignment: Alignment | None = None
@@ -144,13 +145,13 @@ class Cameras:
         """
         known = self._calibrations.get('rgb')
         if known is None or known.fits(size):
+            self.misfit = ''
             return known
-        if self._misfit != (known, size):  # say it once
-            self._misfit = known, size
-            text = (f'rgb/camera_info is for {known.size[1]}x{known.size[0]}, the images are '
-                    f'{size[1]}x{size[0]}, another shape: no points are made of them; let the '
-                    'driver publish the info of this very stream')
-            self._statistics.drop('bad_camera_info', error=text)
+        text = (f'rgb/camera_info is for {known.size[1]}x{known.size[0]}, the images are '
+                f'{size[1]}x{size[0]}, another shape: no points are made of them; let the driver '
+                'publish the info of this very stream')
+        if text != self.misfit:
+            self.misfit = text
             self._node.get_logger().warning(text)
         return None
 

@@ -137,6 +137,11 @@ class Inputs:
             return ''
         return alignment.text
 
+    @property
+    def warnings(self) -> list[str]:
+        """What a person should know of the cameras."""
+        return [self._cameras.misfit] if self._cameras.misfit else []
+
     def tick(self) -> None:
         """Follow the publishers' QoS, and give up waiting for depth that stays away."""
         for stream in self._streams.values():

@@ -315,6 +315,7 @@ class SegmentNode(GuardedLifecycleNode):
             self._inputs.fold()
             facts |= self._inputs.facts()
             unaligned = self._inputs.unaligned
+            warnings += self._inputs.warnings
         report = self._statistics.report(
             problem=self.problem, enabled=self._enabled, unaligned=unaligned, warnings=warnings,
             active_since_s=self._active_since_s,
