@@ -29,6 +29,7 @@ from diffpixel_core.bags import BagReader
 from diffpixel_core.errors import DiffPixelError
 from diffpixel_core.report import write_report
 from diffpixel_core.rgbd_bags import RgbdTopics, find_rgbd_topics
+from diffpixel_core.termination import terminable
 from diffpixel_ros.demo_examine import examine
 from diffpixel_ros.demo_report import report_data
 from diffpixel_ros.demo_result import (
@@ -39,7 +40,6 @@ from diffpixel_ros.demo_result import (
     judge,
 )
 from diffpixel_ros.playback import Playback, play
-from diffpixel_ros.session import terminable
 
 _PICTURES = 8
 _IMAGE = 'sensor_msgs/msg/Image'

@@ -91,7 +91,7 @@ class Inputs:
         self._statistics = statistics
         self._on_pair = on_pair
         self._parameters = parameters
-        self.colour_codec, self.depth_codec = codecs(parameters)
+        self._colour_codec, self._depth_codec = codecs(parameters)
         self._synchroniser = _synchroniser(parameters)
         self._folded = self._synchroniser.counts
         self._due_s = 0.0
@@ -215,7 +215,7 @@ class Inputs:
     def _colour(self, raw: bytes) -> None:
         self._statistics.count('colour_in')
         read = TRANSPORTS[self._parameters.rgb_transport][2]
-        checked = self._checked(lambda: read(raw), self.colour_codec.check)
+        checked = self._checked(lambda: read(raw), self._colour_codec.check)
         if checked is not None:
             self._emit(self._synchroniser.add_colour(stamp_ns(checked[0]), checked,
                                                      time.monotonic_ns()))
@@ -223,7 +223,7 @@ class Inputs:
     def _depth(self, raw: bytes) -> None:
         self._statistics.count('depth_in')
         read = TRANSPORTS[self._parameters.depth_transport][2]
-        checked = self._checked(lambda: read(raw), self.depth_codec.check)
+        checked = self._checked(lambda: read(raw), self._depth_codec.check)
         if checked is not None:
             self._emit(self._synchroniser.add_depth(stamp_ns(checked[0]), checked,
                                                     time.monotonic_ns()))
@@ -233,8 +233,8 @@ class Inputs:
         for name in ('colour_in', 'depth_in'):
             self._statistics.count(name)
         self._cameras.take_infos(message.rgb_camera_info, message.depth_camera_info)
-        colour = self._checked(lambda: message.rgb, self.colour_codec.check)
-        depth = self._checked(lambda: message.depth, self.depth_codec.check)
+        colour = self._checked(lambda: message.rgb, self._colour_codec.check)
+        depth = self._checked(lambda: message.depth, self._depth_codec.check)
         if colour is not None and depth is not None:
             self._emit([(colour, depth)])
         elif colour is not None or depth is not None:

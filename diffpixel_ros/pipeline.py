@@ -47,6 +47,7 @@ class Pipeline:
         self._outputs = outputs
         self._statistics = statistics
         self._parameters = parameters
+        self._codecs = codecs(parameters)
         self._class_map = parameters.class_map  # as configured, whatever is set later
         self._busy = threading.Lock()  # held while a frame is worked on
         self._segmenter = segmenter
@@ -123,7 +124,7 @@ class Pipeline:
                     self._statistics.drop('stale', error=(
                         f'a pair was {age_ns / 1e9:.2f} s old, max_age is {parameters.max_age} s'))
                     return
-                frame = _intake(parameters, pair).frame(pair.colour, pair.depth)
+                frame = self._intake(pair).frame(pair.colour, pair.depth)
                 marks.append(time.perf_counter())
                 cause = 'inference_error'
                 seen = self._segment(frame)
@@ -144,6 +145,11 @@ class Pipeline:
             self._free_s = marks[-1]
             self._statistics.frame_out(milliseconds)
             self._outputs.publish_timings(seen.stamp_ns, milliseconds)
+
+    def _intake(self, pair: ImagePair) -> Intake:
+        now = self._parameters
+        settings = DepthSettings(now.depth_scale, now.depth_min, now.depth_max, now.depth_fill)
+        return Intake(*self._codecs, settings, pair.register)
 
     def _segment(self, frame: Frame) -> Segmentation:
         """Return the labels of a frame, even if the GPU has no memory left for it.
@@ -170,12 +176,6 @@ class Pipeline:
         request = dataclasses.replace(self._request, device='cpu', precision='fp32')
         old, self._segmenter = self._segmenter, request.load()
         old.close()
-
-
-def _intake(parameters: NodeParameters, pair: ImagePair) -> Intake:
-    settings = DepthSettings(parameters.depth_scale, parameters.depth_min, parameters.depth_max,
-                             parameters.depth_fill)
-    return Intake(*codecs(parameters), settings, pair.register)
 
 
 def _style(parameters: NodeParameters) -> OutputStyle:

@@ -3,12 +3,10 @@
 """What every program around a running node needs: a ROS node that spins, and the node's health."""
 
 import logging
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.context import Context
@@ -83,23 +81,6 @@ def spinning(domain: int, name: str) -> Iterator[Node]:
         thread.join(2.0)
         node.destroy_node()
         context.try_shutdown()
-
-
-@contextmanager
-def terminable() -> Iterator[None]:
-    """Let SIGTERM end the program as Ctrl-C does, so that it never leaves a node behind."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:

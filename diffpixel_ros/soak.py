@@ -25,12 +25,13 @@ from rich.progress import Progress
 from rich.table import Table
 
 from diffpixel_core.errors import DiffPixelError
+from diffpixel_core.termination import terminable
 from diffpixel_core.tiny_model import TINY_MODEL, save_tiny_model
 from diffpixel_ros.camera_process import CameraProcess, CameraSettings
 from diffpixel_ros.diagnostics import MESSAGE_CAUSES, PAIR_CAUSES
 from diffpixel_ros.node_process import NodeProcess, private_domain
 from diffpixel_ros.replay import Recorder
-from diffpixel_ros.session import START_S, Health, spinning, terminable, wait_until
+from diffpixel_ros.session import START_S, Health, spinning, wait_until
 
 _SEMANTIC = '/semantic'
 _TINY = 'tiny'
