@@ -27,7 +27,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
-from diffpixel_ros.node_process import private_domain
+from diffpixel_ros.client.node_process import private_domain
 
 ROOT = Path(__file__).resolve().parents[1]
 _HEAR_ALL = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)

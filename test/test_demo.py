@@ -31,21 +31,19 @@ from diffpixel_core.rgbd_bags import (
     RgbdTopics,
     write_rgbd_bag,
 )
-from diffpixel_ros.demo import demo_table, run_demo
-from diffpixel_ros.demo_examine import ResultError, examine
-from diffpixel_ros.demo_result import (
+from diffpixel_ros.client.node_process import NodeError, private_domain
+from diffpixel_ros.client.play_and_record import Received, Sent, header_stamp_ns
+from diffpixel_ros.client.run_record import (
     CONFIDENCE,
     LABELS,
     SEMANTIC,
-    DemoResult,
-    Findings,
     Run,
-    account,
     count_drops,
     latencies_ms,
 )
-from diffpixel_ros.node_process import NodeError, private_domain
-from diffpixel_ros.replay import Received, Sent, header_stamp_ns
+from diffpixel_ros.demo.examine import ResultError, examine
+from diffpixel_ros.demo.result import DemoResult, Findings, account
+from diffpixel_ros.demo.run import demo_table, run_demo
 
 ROOT = Path(__file__).resolve().parents[1]
 FRAMES, SIZE = 6, (48, 64)
@@ -142,7 +140,7 @@ def test_a_model_that_does_not_exist_is_named_with_the_log(tmp_path: Path) -> No
 
 def test_interrupting_leaves_no_process_and_no_half_results(tmp_path: Path, model: Path) -> None:
     bag = a_bag(tmp_path / 'bag', frames=60, labels=False)
-    code = ('import sys; from pathlib import Path; from diffpixel_ros.demo import run_demo\n'
+    code = ('import sys; from pathlib import Path; from diffpixel_ros.demo.run import run_demo\n'
             f'run_demo(bag=Path({str(bag)!r}), model={str(model)!r}, engine="auto", rate=0.5, '
             f'output=Path({str(tmp_path / "out")!r}))')
     process = subprocess.Popen([sys.executable, '-c', code], cwd=ROOT, stderr=subprocess.PIPE)

@@ -20,6 +20,7 @@ from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.lifecycle import LifecycleNode  # noqa: E402
 
 from diffpixel_ros import diagnostics  # noqa: E402
+from diffpixel_ros.client.node_process import private_domain  # noqa: E402
 from diffpixel_ros.diagnostics import (  # noqa: E402
     FAULTS,
     MESSAGE_CAUSES,
@@ -34,7 +35,6 @@ from diffpixel_ros.diagnostics import (  # noqa: E402
     memory_facts,
     publisher_for,
 )
-from diffpixel_ros.node_process import private_domain  # noqa: E402
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 SHORT = 0.1  # s, a timeout that a test can wait for

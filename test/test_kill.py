@@ -17,7 +17,7 @@ import pytest
 rclpy = pytest.importorskip('rclpy')
 
 from diffpixel_core.tiny_model import save_tiny_model  # noqa: E402
-from diffpixel_ros.camera_process import CameraProcess, CameraSettings  # noqa: E402
+from diffpixel_ros.measure.camera_process import CameraProcess, CameraSettings  # noqa: E402
 from ros_harness import Client, NodeProcess, running_node  # noqa: E402
 
 CAMERA = CameraSettings(width=160, height=120, rate_hz=10.0)

@@ -73,9 +73,18 @@ def test_only_the_command_knows_the_node() -> None:
 
 
 def test_the_node_uses_only_the_doors_of_the_core() -> None:
-    faults = [f'{path.name} imports {module}' for path in (ROOT / 'diffpixel_ros').glob('*.py')
+    faults = [f'{path.name} imports {module}' for path in (ROOT / 'diffpixel_ros').rglob('*.py')
               for module in imports(path) if module.split('.')[0] == 'diffpixel_core'
               and room(module) not in NODE_MAY_IMPORT]
+    assert not faults, faults
+
+
+def test_the_node_knows_none_of_its_clients() -> None:
+    base = ROOT / 'diffpixel_ros'
+    may = {'client': {'client'}, 'demo': {'client', 'demo'}, 'measure': {'client', 'measure'}}
+    faults = [f'{path.relative_to(base)} imports {module}' for path in base.rglob('*.py')
+              for module in imports(path) if module.split('.')[0] == 'diffpixel_ros'
+              and room(module) in may.keys() - may.get(path.relative_to(base).parts[0], set())]
     assert not faults, faults
 
 

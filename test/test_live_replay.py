@@ -25,9 +25,9 @@ from diffpixel_core.replay.tally import Tally  # noqa: E402
 from diffpixel_core.rgbd_bags import RgbdSample, write_rgbd_bag  # noqa: E402
 from diffpixel_core.segmenter import load_segmenter  # noqa: E402
 from diffpixel_core.tiny_model import save_tiny_model  # noqa: E402
-from diffpixel_ros.demo_result import CONFIDENCE, SEMANTIC  # noqa: E402
-from diffpixel_ros.live_replay import run_live  # noqa: E402
-from diffpixel_ros.replay import header_stamp_ns  # noqa: E402
+from diffpixel_ros.client.live_replay import run_live  # noqa: E402
+from diffpixel_ros.client.play_and_record import header_stamp_ns  # noqa: E402
+from diffpixel_ros.client.run_record import CONFIDENCE, SEMANTIC  # noqa: E402
 
 FRAMES, SIZE = 8, (48, 64)
 PERIOD_NS = 150_000_000  # slow enough for a network of 10 ms beside other work

@@ -13,8 +13,8 @@ import pytest
 rclpy = pytest.importorskip('rclpy')
 
 from diffpixel_core.segmenter import Segmenter  # noqa: E402
+from diffpixel_ros.client.node_process import private_domain  # noqa: E402
 from diffpixel_ros.node import SegmentNode  # noqa: E402
-from diffpixel_ros.node_process import private_domain  # noqa: E402
 from diffpixel_ros.parameters import NodeParameters, ParameterError, with_values  # noqa: E402
 
 

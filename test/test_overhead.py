@@ -9,8 +9,8 @@ from rich.console import Console
 
 rclpy = pytest.importorskip('rclpy')
 
-from diffpixel_ros.camera_process import CameraError, CameraSettings, Shot  # noqa: E402
-from diffpixel_ros.overhead import (  # noqa: E402
+from diffpixel_ros.measure.camera_process import CameraError, CameraSettings, Shot  # noqa: E402
+from diffpixel_ros.measure.overhead import (  # noqa: E402
     Combination,
     Overhead,
     figures,

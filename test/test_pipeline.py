@@ -20,10 +20,10 @@ from diffpixel_core.errors import DeviceMemoryError  # noqa: E402
 from diffpixel_core.labels import LabelError  # noqa: E402
 from diffpixel_core.segmenter import Segmenter, load_segmenter  # noqa: E402
 from diffpixel_core.tiny_model import save_tiny_model  # noqa: E402
+from diffpixel_ros.client.node_process import private_domain  # noqa: E402
 from diffpixel_ros.diagnostics import Statistics  # noqa: E402
 from diffpixel_ros.inputs import ImagePair  # noqa: E402
 from diffpixel_ros.model_loader import ModelError, ModelRequest  # noqa: E402
-from diffpixel_ros.node_process import private_domain  # noqa: E402
 from diffpixel_ros.outputs import Outputs  # noqa: E402
 from diffpixel_ros.parameters import NodeParameters  # noqa: E402
 from diffpixel_ros.pipeline import Pipeline  # noqa: E402

@@ -9,7 +9,7 @@ import pytest
 
 rclpy = pytest.importorskip('rclpy')
 
-from diffpixel_ros.soak import SoakError, run_soak, slope_per_hour, unexplained  # noqa: E402
+from diffpixel_ros.measure.soak import SoakError, run_soak, slope_per_hour, unexplained  # noqa: E402
 
 _NONE = dict.fromkeys(('colour_in', 'depth_in', 'pairs', 'alone', 'frames_out', 'in_flight',
                        'waiting', 'resets'), 0)

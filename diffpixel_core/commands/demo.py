@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> None:
 
     from rich.console import Console
 
-    from diffpixel_ros.demo import demo_table, run_demo
+    from diffpixel_ros.demo.run import demo_table, run_demo
     result = run_demo(bag=bag, model=model, engine=options.engine, rate=options.rate,
                       output=options.output, rgb_topic=options.rgb_topic,
                       depth_topic=options.depth_topic, generated=generated,

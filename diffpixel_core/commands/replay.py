@@ -97,7 +97,7 @@ def run(options: argparse.Namespace) -> None:
     how = 'offline'
     runner = run_here
     if options.live:
-        from diffpixel_ros.live_replay import run_live
+        from diffpixel_ros.client.live_replay import run_live
         rate, loop = options.rate or 1.0, options.loop or 1
         runner = partial(run_live, rate=rate, loop=loop)
         how = f'through the running node at {rate:g} times the recorded rate'

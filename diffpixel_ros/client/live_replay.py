@@ -29,10 +29,17 @@ from diffpixel_core.replay.tally import Tally, rate_hz
 from diffpixel_core.replay.truth import TopicTruth, Truth
 from diffpixel_core.rgbd_bags import RgbdTopics
 from diffpixel_core.segmenter import locate_model
-from diffpixel_ros.demo_result import CONFIDENCE, SEMANTIC, Run, count_drops
-from diffpixel_ros.live_outcomes import QUEUE, TIMINGS, Event, Outcomes, node_outputs, sent_pairs
-from diffpixel_ros.playback import Playback, play
-from diffpixel_ros.replay import header_stamp_ns
+from diffpixel_ros.client.live_outcomes import (
+    QUEUE,
+    TIMINGS,
+    Event,
+    Outcomes,
+    node_outputs,
+    sent_pairs,
+)
+from diffpixel_ros.client.play_and_record import header_stamp_ns
+from diffpixel_ros.client.playback import Playback, play
+from diffpixel_ros.client.run_record import CONFIDENCE, SEMANTIC, Run, count_drops
 
 logger = logging.getLogger(__name__)
 

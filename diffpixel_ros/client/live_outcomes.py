@@ -19,8 +19,8 @@ from diffpixel_core.replay.scoring import Outcome
 from diffpixel_core.replay.settings import ReplaySettings
 from diffpixel_core.rgbd_bags import TF_STATIC_TOPIC, TF_TOPIC
 from diffpixel_core.synchronise import Synchroniser
-from diffpixel_ros.demo_result import CONFIDENCE, SEMANTIC, Run
-from diffpixel_ros.replay import header_stamp_ns
+from diffpixel_ros.client.play_and_record import header_stamp_ns
+from diffpixel_ros.client.run_record import CONFIDENCE, SEMANTIC, Run
 
 TIMINGS = '/semantic/timings'
 QUEUE = 50  # as offline: files are written more unevenly than cameras send

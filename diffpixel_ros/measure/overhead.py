@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """How much time the node adds to its network, measured end to end: a table.
 
-`python -m diffpixel_ros.overhead` runs camera, node and receiver as three processes, for every
-combination of image size, reliability and shared-memory profile. The overhead of a frame is the
-time from publishing its later image to the receipt of `/semantic`, minus what the network took and
-what the frame waited for the network to finish the one before (`network`, `tail` and `queue` of the
-node's own timings). What is left is transport both ways, conversion and hand-over.
+`python -m diffpixel_ros.measure.overhead` runs camera, node and receiver as three processes, for
+every combination of image size, reliability and shared-memory profile. The overhead of a frame is
+the time from publishing its later image to the receipt of `/semantic`, minus what the network took
+and what the frame waited for the network to finish the one before (`network`, `tail` and `queue`
+of the node's own timings). What is left is transport both ways, conversion and hand-over.
 
 A tiny network with random weights is used, on one core, so that there is time for 30 frames a
 second and a core for camera and receiver.
@@ -35,10 +35,10 @@ from rich.table import Table
 from std_msgs.msg import String
 
 from diffpixel_core.tiny_model import TINY_MODEL, save_tiny_model
-from diffpixel_ros.camera_process import CameraProcess, CameraSettings, Shot
-from diffpixel_ros.node_process import NodeProcess, private_domain
-from diffpixel_ros.replay import Received, Recorder
-from diffpixel_ros.session import START_S, Health, spinning, wait_until
+from diffpixel_ros.client.node_process import NodeProcess, private_domain
+from diffpixel_ros.client.play_and_record import Received, Recorder
+from diffpixel_ros.client.session import START_S, Health, spinning, wait_until
+from diffpixel_ros.measure.camera_process import CameraProcess, CameraSettings, Shot
 
 SEMANTIC, TIMINGS = '/semantic', '/semantic/timings'
 SIZES = ((640, 480), (1280, 720))
@@ -226,7 +226,7 @@ def _cell(figures_ms: Mapping[str, float]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the table, write the file; return the exit code."""
-    parser = argparse.ArgumentParser(prog='python -m diffpixel_ros.overhead',
+    parser = argparse.ArgumentParser(prog='python -m diffpixel_ros.measure.overhead',
                                      description='Measure how much time the node adds to its '
                                      'network, end to end.')
     parser.add_argument('--seconds', type=float, default=8.0, help='per combination')

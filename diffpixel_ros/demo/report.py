@@ -14,7 +14,8 @@ import numpy as np
 
 from diffpixel_core.replay.causes import CAUSES, UNKNOWN
 from diffpixel_core.report import Card, ClassScore, Latency, Loss, ReportData, ReportFrame
-from diffpixel_ros.demo_result import DemoResult, Findings, Picture, Run, latencies_ms
+from diffpixel_ros.client.run_record import Run, latencies_ms
+from diffpixel_ros.demo.result import DemoResult, Findings, Picture
 from diffpixel_ros.diagnostics import PAIR_CAUSES
 
 _ALWAYS = ('superseded', 'unpaired', 'transport_lost', 'unexplained')  # shown even if 0

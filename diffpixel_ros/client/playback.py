@@ -14,10 +14,10 @@ from pathlib import Path
 from diffpixel_core.bags import BagReader, BagWriter
 from diffpixel_core.errors import DiffPixelError
 from diffpixel_core.rgbd_bags import RgbdTopics
-from diffpixel_ros.demo_result import LABELS, Run
-from diffpixel_ros.node_process import NodeProcess, private_domain
-from diffpixel_ros.replay import Player, Received, Recorder, Sent
-from diffpixel_ros.session import START_S, Health, spinning, wait_until
+from diffpixel_ros.client.node_process import NodeProcess, private_domain
+from diffpixel_ros.client.play_and_record import Player, Received, Recorder, Sent
+from diffpixel_ros.client.run_record import LABELS, Run
+from diffpixel_ros.client.session import START_S, Health, spinning, wait_until
 
 logger = logging.getLogger(__name__)
 

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run the node for long under a camera's full rate: does its memory grow, is every drop explained?
 
-`python -m diffpixel_ros.soak --minutes 30` runs camera, node and receiver as three processes and
-samples the node's memory and counters. Memory is judged by a line fitted after the warm-up.
+`python -m diffpixel_ros.measure.soak --minutes 30` runs camera, node and receiver as three
+processes and samples the node's memory and counters. Memory is judged by a line fitted after the
+warm-up.
 """
 
 import argparse
@@ -27,11 +28,11 @@ from rich.table import Table
 from diffpixel_core.errors import DiffPixelError
 from diffpixel_core.termination import terminable
 from diffpixel_core.tiny_model import TINY_MODEL, save_tiny_model
-from diffpixel_ros.camera_process import CameraProcess, CameraSettings
+from diffpixel_ros.client.node_process import NodeProcess, private_domain
+from diffpixel_ros.client.play_and_record import Recorder
+from diffpixel_ros.client.session import START_S, Health, spinning, wait_until
 from diffpixel_ros.diagnostics import MESSAGE_CAUSES, PAIR_CAUSES
-from diffpixel_ros.node_process import NodeProcess, private_domain
-from diffpixel_ros.replay import Recorder
-from diffpixel_ros.session import START_S, Health, spinning, wait_until
+from diffpixel_ros.measure.camera_process import CameraProcess, CameraSettings
 
 _SEMANTIC = '/semantic'
 _TINY = 'tiny'
@@ -269,7 +270,7 @@ def _json(soak: Soak) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the soak, print the table, write the files; return 1 if a drop is unexplained."""
-    parser = argparse.ArgumentParser(prog='python -m diffpixel_ros.soak',
+    parser = argparse.ArgumentParser(prog='python -m diffpixel_ros.measure.soak',
                                      description='Run the node for long at full rate; report its '
                                      'memory and its drops.')
     parser.add_argument('--minutes', type=float, default=30.0, help='how long (default: 30)')

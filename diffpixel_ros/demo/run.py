@@ -30,16 +30,11 @@ from diffpixel_core.errors import DiffPixelError
 from diffpixel_core.report import write_report
 from diffpixel_core.rgbd_bags import RgbdTopics, find_rgbd_topics
 from diffpixel_core.termination import terminable
-from diffpixel_ros.demo_examine import examine
-from diffpixel_ros.demo_report import report_data
-from diffpixel_ros.demo_result import (
-    CONFIDENCE,
-    SEMANTIC,
-    DemoResult,
-    Run,
-    judge,
-)
-from diffpixel_ros.playback import Playback, play
+from diffpixel_ros.client.playback import Playback, play
+from diffpixel_ros.client.run_record import CONFIDENCE, SEMANTIC, Run
+from diffpixel_ros.demo.examine import examine
+from diffpixel_ros.demo.report import report_data
+from diffpixel_ros.demo.result import DemoResult, judge
 
 _PICTURES = 8
 _IMAGE = 'sensor_msgs/msg/Image'

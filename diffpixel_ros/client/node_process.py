@@ -22,7 +22,7 @@ from lifecycle_msgs.srv import ChangeState
 from rclpy.node import Node
 
 from diffpixel_core.errors import DiffPixelError
-from diffpixel_ros.child_process import ROOT, ChildProcess
+from diffpixel_ros.client.child_process import ROOT, ChildProcess
 
 logger = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 
 from diffpixel_core.errors import DiffPixelError
-from diffpixel_ros.child_process import ChildProcess
+from diffpixel_ros.client.child_process import ChildProcess
 
 COLOUR, DEPTH = 'rgb/image_raw', 'depth/image_raw'
 _QUEUE = 5  # as deep as camera drivers' sensor-data QoS
@@ -86,7 +86,7 @@ class CameraProcess(ChildProcess):
             ('seconds', settings.seconds), ('record', self._record))]
         if not settings.reliable:
             arguments.append('--best-effort')
-        super().__init__('diffpixel_ros.camera_process', arguments, folder / 'camera.log',
+        super().__init__('diffpixel_ros.measure.camera_process', arguments, folder / 'camera.log',
                          name='the camera', error=CameraError)
 
     def finished(self) -> bool:
@@ -172,7 +172,7 @@ def _message(pixels: npt.NDArray[Any], encoding: str) -> Image:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the stand-in camera until its time is over, SIGINT or SIGTERM; return the exit code."""
     defaults = CameraSettings()
-    parser = argparse.ArgumentParser(prog='python -m diffpixel_ros.camera_process',
+    parser = argparse.ArgumentParser(prog='python -m diffpixel_ros.measure.camera_process',
                                      description=__doc__.splitlines()[0])
     parser.add_argument('--width', type=int, default=defaults.width, help='pixels')
     parser.add_argument('--height', type=int, default=defaults.height, help='pixels')

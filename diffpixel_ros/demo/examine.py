@@ -23,16 +23,9 @@ from diffpixel_core.labels import (
 from diffpixel_core.messages import decode_colour, decode_depth
 from diffpixel_core.metrics import ConfusionMatrix
 from diffpixel_core.report import Check
-from diffpixel_ros.demo_result import (
-    CONFIDENCE,
-    LABELS,
-    SEMANTIC,
-    Findings,
-    Picture,
-    Run,
-    pair_stamps,
-)
-from diffpixel_ros.replay import header_stamp_ns
+from diffpixel_ros.client.play_and_record import header_stamp_ns
+from diffpixel_ros.client.run_record import CONFIDENCE, LABELS, SEMANTIC, Run, pair_stamps
+from diffpixel_ros.demo.result import Findings, Picture
 
 logger = logging.getLogger(__name__)
 
