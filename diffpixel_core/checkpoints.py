@@ -12,6 +12,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import sha256
 from importlib import resources
 from pathlib import Path
@@ -23,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from diffpixel_core.errors import DiffPixelError
-from diffpixel_core.labels import load_label_space
+from diffpixel_core.labels import LabelSpace, load_label_space, own_label_space
 from diffpixel_core.modalities import MODALITIES, normalisation
 from diffpixel_core.models import MODELS, build_model
 
@@ -43,6 +44,8 @@ class Manifest:
     Attributes:
         model: Key of `models.MODELS`; it also says which fusion the weights were trained with.
         label_space: Name of the label space the head predicts.
+        label_classes: Its classes, `name`, `rgb` and `group` each, where it is none of those that
+            come with the program.
         modalities: Names of the two inputs, colour first.
         input_size: `(height, width)` in pixels the network was trained at.
         normalisation: For each modality its unit, maximum, mean and std.
@@ -54,6 +57,7 @@ class Manifest:
 
     model: str
     label_space: str
+    label_classes: tuple[dict[str, Any], ...] = ()
     modalities: tuple[str, str] = ('rgb', 'depth')
     input_size: tuple[int, int] = (480, 640)
     normalisation: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -74,7 +78,7 @@ class Manifest:
         if unknown:
             raise CheckpointError(f'manifest names unknown modalities {unknown}; '
                                   f'known: {", ".join(MODALITIES)}')
-        load_label_space(self.label_space)
+        _ = self.space  # raises if there is none
         if len(self.modalities) != 2 or len(self.input_size) != 2 or not all(
                 isinstance(side, int) and side >= 32 for side in self.input_size):
             raise CheckpointError(f'manifest has modalities {self.modalities} and input_size '
@@ -89,10 +93,17 @@ class Manifest:
                                   f'{", ".join(wanted)}, in this order, '
                                   f'{", ".join(sorted(wanted[self.modalities[0]]))}')
 
+    @cached_property
+    def space(self) -> LabelSpace:
+        """The label space the head predicts."""
+        if self.label_classes:
+            return own_label_space(self.label_space, self.label_classes)
+        return load_label_space(self.label_space)
+
     @property
     def classes(self) -> int:
         """Number of classes the head predicts."""
-        return len(load_label_space(self.label_space))
+        return len(self.space)
 
 
 def shipped_models() -> dict[str, Path]:
@@ -141,11 +152,10 @@ def read_manifest(path: str | Path) -> Manifest:
         found = sorted(rows) if isinstance(rows, dict) else type(rows).__name__
         raise CheckpointError(f'{file} is no manifest: it has {found}, it should have '
                               f'{sorted(required)} and may have {sorted(known - required)}')
-    for name in ('modalities', 'input_size'):
+    for name in ('modalities', 'input_size', 'label_classes'):
         if name in rows:
             if not isinstance(rows[name], list):
-                raise CheckpointError(f'{file} has {name} {rows[name]!r}; it should be a list of '
-                                      'two')
+                raise CheckpointError(f'{file} has {name} {rows[name]!r}; it should be a list')
             rows[name] = tuple(rows[name])
     return Manifest(**rows)
 

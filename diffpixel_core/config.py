@@ -27,19 +27,21 @@ class ConfigError(DiffPixelError):
 class DataConfig:
     """Where frames come from: rooms generated on first use, or folders of images."""
 
-    source: Literal['generated', 'folder'] = 'generated'
-    cache: str = 'out/rooms'            # folder of generated rooms
+    source: Literal['generated', 'dataset'] = 'generated'
+    path: str = ''                      # source 'dataset': its folder, or a YAML describing it
+    val_path: str = ''                  # held-out frames elsewhere; '' = a split of `path`
+    train_split: str = 'auto'           # split to train on; 'auto' = 'train'
+    val_split: str = 'auto'             # split to score on; 'auto' = 'val', else 'test'
+    depth_unit: str = 'mm'              # of the depth images, where the layout does not say
+    labels: str = 'nyu40'               # of the label images, where the layout does not say
+    cache: str = 'out/rooms'            # folder of generated rooms and decoded frames
     train_seed: int = 1000              # draws the training rooms
     train_count: int = 3000             # generated training frames
     val_seed: int = 900_000             # draws the held-out rooms
     val_count: int = 200                # generated held-out frames
     size: tuple[int, int] = (240, 320)  # height, width of generated frames, pixels
-    train_folder: str = ''              # source 'folder': training frames
-    val_folder: str = ''                # source 'folder': held-out frames
-    depth_unit: str = 'mm'              # source 'folder': unit of the depth images
-    labels: str = 'nyu40'               # label space the label images are written in
     val_sensor: Sensor = 'kinect_v1'    # noise on held-out frames that hold exact depth
-    in_memory: bool = True              # decode once into mapped arrays; needs equal sizes
+    in_memory: bool = True              # decode once into mapped arrays
     render_workers: int = 2             # processes that render rooms
 
     def __post_init__(self) -> None:
@@ -49,6 +51,8 @@ class DataConfig:
         if min(self.size) < 1 or self.train_count < 1 or self.val_count < 1:
             raise ConfigError(f'data.size {self.size}, train_count {self.train_count} and '
                               f'val_count {self.val_count} must be positive')
+        if self.source == 'dataset' and not self.path:
+            raise ConfigError("data.source 'dataset' needs data.path: a folder or a YAML")
         if self.source == 'generated' and self.train_seed == self.val_seed:
             raise ConfigError(f'data.train_seed and data.val_seed are both {self.val_seed}: the '
                               'held-out rooms would be training rooms; change one')
@@ -133,7 +137,7 @@ class TrainConfig:
     """One training run."""
 
     model: str = 'diffpixelformer_t'        # key of models.MODELS
-    label_space: str = 'nyu40'              # label space the head predicts
+    label_space: str = 'data'               # the head predicts it; 'data' = that of the data set
     output: str = 'out/train'               # folder of checkpoints, logs and models
     crop: tuple[int, int] = (240, 320)      # height, width the network sees, pixels
     batch: int = 8                          # frames per step
@@ -159,7 +163,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Refuse runs of no length and sizes no network takes."""
-        _require(is_label_space(self.label_space), 'label_space', self.label_space, LABEL_SPACES)
+        _require(self.label_space == 'data' or is_label_space(self.label_space), 'label_space',
+                 self.label_space, ('data', *LABEL_SPACES))
         for name in ('batch', 'steps', 'log_every', 'validate_every', 'val_frames', 'save_every'):
             if getattr(self, name) < 1:
                 raise ConfigError(f'{name} is {getattr(self, name)}; it must be at least 1')
@@ -174,8 +179,6 @@ class TrainConfig:
         if (self.threads is not None and self.threads < 1) or self.workers < 0:
             raise ConfigError(f'threads is {self.threads} (at least 1) and workers {self.workers} '
                               '(at least 0)')
-        if self.data.source == 'folder' and not (self.data.train_folder and self.data.val_folder):
-            raise ConfigError("data.source 'folder' needs data.train_folder and data.val_folder")
         if self.resume and self.init_from is not None:
             raise ConfigError('resume and init_from contradict: a resumed run has its weights; '
                               'leave one of them out')

@@ -22,6 +22,28 @@ class DepthError(DiffPixelError):
     """A depth image that its declared unit cannot explain."""
 
 
+def require_unit(raw: npt.NDArray[Any], unit: str) -> None:
+    """Check that a raw depth image can be of a unit, by its type and shape.
+
+    Raises:
+        DepthError: If the unit is unknown or does not go with the dtype or shape.
+    """
+    if unit not in DEPTH_UNITS:
+        raise DepthError(f'depth unit {unit!r} is unknown; choose one of {", ".join(DEPTH_UNITS)}')
+    if raw.ndim != 2:
+        raise DepthError(f'a depth image has shape (H, W), this one has {raw.shape}; '
+                         'pass the single-channel depth, not a picture made of it')
+    if unit == 'm':
+        if raw.dtype.kind != 'f':
+            raise DepthError(f"depth unit 'm' means float metres but the image is {raw.dtype}; "
+                             "use unit 'mm', 'm5000' or 'sun' for 16-bit images")
+    elif raw.dtype != np.uint16:
+        remedy = ("float images need unit 'm'" if raw.dtype.kind == 'f'
+                  else 'an 8-bit picture has lost its scale, export 16 bit')
+        raise DepthError(f'depth unit {unit!r} means 16-bit unsigned but the image is {raw.dtype}; '
+                         f'{remedy}')
+
+
 def depth_in_metres(raw: npt.NDArray[Any], unit: str) -> npt.NDArray[np.float32]:
     """Return a raw depth image in metres.
 
@@ -38,24 +60,12 @@ def depth_in_metres(raw: npt.NDArray[Any], unit: str) -> npt.NDArray[np.float32]
 
     Source: units of the public RGB-D data sets; the rotation is SUN RGB-D's `read3dPoints.m`.
     """
-    if unit not in DEPTH_UNITS:
-        raise DepthError(f'depth unit {unit!r} is unknown; choose one of {", ".join(DEPTH_UNITS)}')
-    if raw.ndim != 2:
-        raise DepthError(f'a depth image has shape (H, W), this one has {raw.shape}; '
-                         'pass the single-channel depth, not a picture made of it')
+    require_unit(raw, unit)
     if unit == 'm':
-        if raw.dtype.kind != 'f':
-            raise DepthError(f"depth unit 'm' means float metres but the image is {raw.dtype}; "
-                             "use unit 'mm', 'm5000' or 'sun' for 16-bit images")
         metres = raw.astype(np.float32)
         # Multiplied as bits, for NaN times 0 is NaN; a mask as index takes ten times longer.
         metres.view(np.uint32)[...] *= (metres > 0) & (metres < np.inf)
         return metres
-    if raw.dtype != np.uint16:
-        remedy = ("float images need unit 'm'" if raw.dtype.kind == 'f'
-                  else 'an 8-bit picture has lost its scale, export 16 bit')
-        raise DepthError(f'depth unit {unit!r} means 16-bit unsigned but the image is {raw.dtype}; '
-                         f'{remedy}')
     steps = (raw >> 3) | (raw << 13) if unit == 'sun' else raw
     metres = steps * np.float32(_METRES_PER_STEP[unit])
     metres *= raw != _NOT_MEASURED_16BIT

@@ -46,7 +46,7 @@ def evaluate_model(model: str | Path, data: DataConfig, *, engine: str = 'auto',
     frames = open_frames(data, 'val')
     matrices = {inputs: ConfusionMatrix(len(labels)) for inputs in INPUTS}
     count = len(frames) if count is None else min(count, len(frames))
-    samples = held_out_samples(frames, label_space=labels.name, sensor=data.val_sensor,
+    samples = held_out_samples(frames, label_space=labels, sensor=data.val_sensor,
                                count=count, seed=seed)
     for sample in track(samples, 'scoring', total=count, console=Console(stderr=True)):
         for inputs, matrix in matrices.items():
@@ -57,7 +57,7 @@ def evaluate_model(model: str | Path, data: DataConfig, *, engine: str = 'auto',
         'protocol': {
             'frames': count,
             'data': 'generated rooms (no stand-in for a real data set)' if generated
-                    else data.val_folder,
+                    else data.val_path or data.path,
             'room_seed': data.val_seed if generated else None,
             'sensor': data.val_sensor if generated else 'as stored',
             'seed': seed,

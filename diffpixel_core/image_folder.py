@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from diffpixel_core.depth import DepthError, depth_in_metres
+from diffpixel_core.depth import DepthError, depth_in_metres, require_unit
 from diffpixel_core.errors import DiffPixelError
 from diffpixel_core.geometry import Camera, CameraError
 
@@ -127,10 +127,38 @@ def read_depth(path: Path, unit: str) -> npt.NDArray[np.float32]:
     Raises:
         ImageFolderError: If the file is missing, damaged, or not of this unit.
     """
+    return depth_in_metres(read_raw_depth(path, unit), unit)
+
+
+def read_raw_depth(path: Path, unit: str) -> npt.NDArray[Any]:
+    """Return a depth image as stored, `(H, W)`, once it is known to be of its unit.
+
+    Args:
+        path: A PNG (16 bit) or TIFF (16 bit or float).
+        unit: One of `depth.DEPTH_UNITS`.
+
+    Raises:
+        ImageFolderError: If the file is missing, damaged, or not of this unit.
+    """
+    raw = _decode(path, cv2.IMREAD_UNCHANGED)
     try:
-        return depth_in_metres(_decode(path, cv2.IMREAD_UNCHANGED), unit)
+        require_unit(raw, unit)
     except DepthError as error:
         raise ImageFolderError(f'{path}: {error}') from error
+    return raw
+
+
+def read_ids(path: Path) -> npt.NDArray[Any]:
+    """Return the ids of a label image as stored: `(H, W)` uint8 or uint16.
+
+    Raises:
+        ImageFolderError: If the file is missing, damaged, or not one channel of integers.
+    """
+    ids = _decode(path, cv2.IMREAD_UNCHANGED)
+    if ids.ndim != 2 or ids.dtype not in (np.uint8, np.uint16):
+        raise ImageFolderError(f'label image {path} is {ids.dtype} of shape {ids.shape}; it must '
+                               'be one channel of 8- or 16-bit ids')
+    return ids
 
 
 def read_label(path: Path) -> npt.NDArray[np.uint8]:

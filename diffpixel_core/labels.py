@@ -3,7 +3,7 @@
 """Label spaces: the names, colours and groups behind the numbers in a label image."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import resources
@@ -88,6 +88,47 @@ class LabelSpace:
                 in enumerate(zip(self.names, self.colours, self.groups, strict=True))
             ],
         }
+
+
+def own_label_space(name: str, classes: Sequence[Mapping[str, Any]]) -> LabelSpace:
+    """Return a label space that does not come with the program, as data sets and manifests say it.
+
+    Args:
+        name: What to call it; not one of `LABEL_SPACES`.
+        classes: In the order of their labels: `name`, and if known `rgb` (three of 0..255) and
+            `group` ('object' if not given).
+
+    Raises:
+        LabelError: If the name is taken, or a class lacks its name, repeats one, or has no colour
+            that is one.
+    """
+    if is_label_space(name):
+        raise LabelError(f'a label space {name!r} comes with the program; choose another name')
+    if not 1 <= len(classes) <= UNLABELLED:
+        raise LabelError(f'label space {name!r} has {len(classes)} classes; give 1 to {UNLABELLED}')
+    names: list[str] = []
+    colours = _numbered(len(classes)).colours.copy()
+    for i, row in enumerate(classes):
+        class_name = row.get('name')
+        if not isinstance(class_name, str) or not class_name or class_name in names:
+            raise LabelError(f'class {i} of label space {name!r} is called {class_name!r}; give '
+                             'every class a name of its own')
+        names.append(class_name)
+        rgb = row.get('rgb', colours[i])
+        if len(rgb) != 3 or any(not 0 <= int(c) <= 255 for c in rgb):
+            raise LabelError(f'class {class_name!r} of label space {name!r} has rgb {rgb!r}; give '
+                             'three of 0 to 255')
+        colours[i] = rgb
+    return LabelSpace(name, tuple(names), colours,
+                      tuple(str(row.get('group', 'object')) for row in classes), {})
+
+
+def own_classes(space: LabelSpace) -> tuple[dict[str, Any], ...]:
+    """Return what `own_label_space` makes the space of again; nothing if the program has it."""
+    if is_label_space(space.name):
+        return ()
+    return tuple({key: row[key] for key in ('name', 'rgb', 'group')}
+                 for row in space.as_json()['classes'])
 
 
 def label_table(label_space: LabelSpace, model: Mapping[str, str], *,

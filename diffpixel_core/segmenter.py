@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from diffpixel_core.frame import Frame, FrameError
-from diffpixel_core.labels import LabelSpace, load_label_space
+from diffpixel_core.labels import LabelSpace
 from diffpixel_core.threads import let_waiting_threads_sleep
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Segmenter:
     def __init__(self, engine: 'TorchEngine') -> None:
         self._engine = engine
         self.manifest: Manifest = engine.manifest
-        self.label_space: LabelSpace = load_label_space(engine.manifest.label_space)
+        self.label_space: LabelSpace = engine.manifest.space
         self.engine_name = engine.name
         self.device = engine.device_name
         self.precision = engine.precision

@@ -40,7 +40,7 @@ from diffpixel_core.datasets import (
 )
 from diffpixel_core.deploy import DeployGraph, NetworkInputs, cpu_tail, network_size
 from diffpixel_core.errors import DiffPixelError
-from diffpixel_core.labels import load_label_space
+from diffpixel_core.labels import load_label_space, own_classes
 from diffpixel_core.losses import Losses, log_class_weights, segmentation_loss
 from diffpixel_core.metrics import ConfusionMatrix
 from diffpixel_core.modalities import normalisation
@@ -123,8 +123,9 @@ class _Run:
         self.fabric = Fabric(accelerator=config.accelerator, devices=1, precision=config.precision)
         self.fabric.launch()
         torch.manual_seed(config.seed)
-        labels = load_label_space(config.label_space)
-        network = build_model(config.model, classes=len(labels), drop_path=config.drop_path)
+        self.space = (train_frames.label_space if config.label_space == 'data'
+                      else load_label_space(config.label_space))
+        network = build_model(config.model, classes=len(self.space), drop_path=config.drop_path)
         self.normalisation = normalisation(('rgb', 'depth'))
         if config.init_from is not None:
             start, manifest = load_model(config.init_from)
@@ -147,10 +148,10 @@ class _Run:
         self.model, self.optimiser = self.fabric.setup(network, optimiser)
         self.progress = Progress()
         self.batches = TrainBatches(
-            train_frames, label_space=config.label_space, augmentation=config.augment,
+            train_frames, label_space=self.space, augmentation=config.augment,
             crop=config.crop, batch=config.batch, seed=config.seed)
         self.held_out = held_out
-        self.class_weights = self._class_weights(len(labels))
+        self.class_weights = self._class_weights(len(self.space))
         if config.resume:
             self._load()
         self.inputs = NetworkInputs(self.normalisation).to(self.fabric.device)
@@ -161,7 +162,7 @@ class _Run:
         loader = train_loader(self.batches, range(progress.step, config.steps),
                               workers=config.workers)
         validation = list(held_out_samples(
-            self.held_out, label_space=config.label_space, sensor=config.data.val_sensor,
+            self.held_out, label_space=self.space, sensor=config.data.val_sensor,
             count=config.val_frames))
         earlier_s, started = progress.elapsed_s, time.monotonic()
         with TrainingLog(self.output, step=progress.step, total=config.steps,
@@ -193,7 +194,7 @@ class _Run:
                     self._save()
             self._save()
             scores = self._validate(held_out_samples(
-                self.held_out, label_space=config.label_space, sensor=config.data.val_sensor))
+                self.held_out, label_space=self.space, sensor=config.data.val_sensor))
             log.scores(progress.step, scores, minutes=progress.elapsed_s / 60)
         return self._save_model('final', {**scores, 'frames': len(self.held_out)})
 
@@ -247,14 +248,13 @@ class _Run:
             return None
         pixels = torch.zeros(256)
         for sample in held_out_samples(self.batches.frames, sensor='perfect', count=500,
-                                       label_space=self.config.label_space):
+                                       label_space=self.space):
             pixels += torch.bincount(torch.from_numpy(sample.labels).flatten(), minlength=256)
         return self.fabric.to_device(log_class_weights(pixels[:classes]))
 
     def _validate(self, samples: Iterable[Sample]) -> dict[str, float]:
         """Return the scores of the averaged network on held-out frames, whole and at their size."""
-        labels = load_label_space(self.config.label_space)
-        matrix = ConfusionMatrix(len(labels))
+        matrix = ConfusionMatrix(len(self.space))
         with torch.inference_mode(), self.fabric.autocast():
             for sample in samples:
                 size = network_size(sample.labels.shape, self.config.crop)
@@ -270,9 +270,10 @@ class _Run:
     def _save_model(self, name: str, metrics: dict[str, Any], *, protocol: str = '') -> Path:
         config = self.config
         data = ('generated rooms' if config.data.source == 'generated'
-                else config.data.train_folder)
+                else config.data.path)
         manifest = Manifest(
-            model=config.model, label_space=config.label_space, input_size=config.crop,
+            model=config.model, label_space=self.space.name,
+            label_classes=own_classes(self.space), input_size=config.crop,
             normalisation=self.normalisation,
             metrics={'held_out': metrics, 'protocol': 'whole frame, native label size, '
                                                       f'{config.precision}{protocol}'},

@@ -55,7 +55,7 @@ def test_flags_override_yaml_and_yaml_overrides_defaults(recipe: Path) -> None:
     (['--augment.drop_depth', '0.6', '--augment.drop_colour', '0.6'], 'exceed 1'),
     (['--label_space', 'nyu41'], 'nyu40'),
     (['--loss.stride', '2', '--crop', '[33, 64]'], 'multiple of loss.stride'),
-    (['--data.source', 'folder'], 'needs data.train_folder'),
+    (['--data.source', 'dataset'], 'needs data.path'),
     (['--max_minutes', '0'], 'max_minutes'),
     (['--drop_path', '1'], 'drop_path'),
 ])

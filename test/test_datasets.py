@@ -13,15 +13,18 @@ import pytest
 from diffpixel_core.config import AugmentConfig, DataConfig
 from diffpixel_core.datasets import (
     DataError,
-    FolderFrames,
+    FileFrames,
     MappedFrames,
     TrainBatches,
+    describe,
     held_out_samples,
     open_frames,
     train_loader,
 )
 from diffpixel_core.errors import DiffPixelError
 from diffpixel_core.labels import load_label_space
+
+NYU40, NYU13 = load_label_space('nyu40'), load_label_space('nyu13')
 
 
 def write_frame(folder: Path, i: int, *, size: tuple[int, int] = (32, 48), label: int = 0,
@@ -40,12 +43,17 @@ def write_frame(folder: Path, i: int, *, size: tuple[int, int] = (32, 48), label
         cv2.imwrite(f'{name}.cosine.png', np.full(size, 204, np.uint8))
 
 
-def folder_frames(folder: Path, label_space: str = 'nyu40') -> FolderFrames:
-    return FolderFrames(folder, depth_unit='mm', label_space=label_space)
+def folder_frames(folder: Path, label_space: str = 'nyu40') -> FileFrames:
+    return FileFrames(describe(folder, label_space=label_space), 'all')
 
 
-def batches(frames: FolderFrames | MappedFrames, seed: int = 0) -> TrainBatches:
-    return TrainBatches(frames, label_space='nyu40', augmentation=AugmentConfig(), crop=(32, 32),
+def mapped(frames: FileFrames) -> MappedFrames:
+    root = frames.description.root
+    return MappedFrames(frames, root.with_name(root.name + '.cache'))
+
+
+def batches(frames: FileFrames | MappedFrames, seed: int = 0) -> TrainBatches:
+    return TrainBatches(frames, label_space=NYU40, augmentation=AugmentConfig(), crop=(32, 32),
                         batch=2, seed=seed)
 
 
@@ -58,10 +66,10 @@ def folder(tmp_path: Path) -> Path:
 
 def test_mapped_frames_equal_the_files(folder: Path) -> None:
     files = folder_frames(folder)
-    mapped = MappedFrames(files)
-    assert len(mapped) == len(files) == 5
+    arrays = mapped(files)
+    assert len(arrays) == len(files) == 5
     for i in range(5):
-        one, two = files[i], mapped[i]
+        one, two = files[i], arrays[i]
         assert one.name == two.name
         assert (one.rgb == two.rgb).all()
         assert (one.labels == two.labels).all()
@@ -73,30 +81,40 @@ def test_mapped_frames_equal_the_files(folder: Path) -> None:
 
 
 def test_changed_file_renews_the_map(folder: Path) -> None:
-    MappedFrames(folder_frames(folder))
+    mapped(folder_frames(folder))
     cache = folder.with_name('frames.cache')
-    before = (cache / 'label.npy').stat().st_mtime_ns
-    MappedFrames(folder_frames(folder))
-    assert (cache / 'label.npy').stat().st_mtime_ns == before
+    before = (cache / 'label.raw').stat().st_mtime_ns
+    mapped(folder_frames(folder))
+    assert (cache / 'label.raw').stat().st_mtime_ns == before
     write_frame(folder, 2, label=17)
     os.utime(folder / '000002.label.png', ns=(1, 1))
-    assert MappedFrames(folder_frames(folder))[2].labels[5, 5] == 17
+    assert mapped(folder_frames(folder))[2].labels[5, 5] == 17
 
 
-def test_mixed_sizes_are_read_from_files_but_not_mapped(folder: Path) -> None:
-    write_frame(folder, 9, size=(40, 40))
-    assert folder_frames(folder)[5].labels.shape == (40, 40)
-    with pytest.raises(DataError, match=r'000009.*40x40.*in_memory'):
-        MappedFrames(folder_frames(folder))
-    with pytest.raises(DataError):  # a half-written map is not taken for a whole one
-        MappedFrames(folder_frames(folder))
+def test_mixed_sizes_are_mapped(folder: Path) -> None:
+    write_frame(folder, 9, size=(40, 40), label=7)
+    write_frame(folder, 10, size=(20, 64), label=8)
+    frames = mapped(folder_frames(folder))
+    assert [frames[i].labels.shape for i in (4, 5, 6)] == [(32, 48), (40, 40), (20, 64)]
+    assert (frames[6].rgb == folder_frames(folder)[6].rgb).all()
+
+
+def test_half_written_map_is_not_taken_for_a_whole_one(folder: Path) -> None:
+    depth = folder / '000003.depth.png'
+    content = depth.read_bytes()
+    depth.write_bytes(content[:-30])
+    for _ in range(2):
+        with pytest.raises(DiffPixelError, match=r'000003\.depth\.png'):
+            mapped(folder_frames(folder))
+    depth.write_bytes(content)
+    assert len(mapped(folder_frames(folder))) == 5
 
 
 def test_label_beyond_the_classes_names_the_file(folder: Path) -> None:
     write_frame(folder, 3, label=40)
-    with pytest.raises(DataError, match=r'000003\.label\.png holds label 40.*0\.\.39'):
-        MappedFrames(folder_frames(folder))
-    with pytest.raises(DataError, match=r'holds label 40.*0\.\.36'):
+    with pytest.raises(DataError, match=r'000003\.label\.png holds id 40 \(.*0\.\.39'):
+        mapped(folder_frames(folder))
+    with pytest.raises(DataError, match=r'holds id 40 .*0\.\.36'):
         _ = folder_frames(folder, 'sun37')[3]
 
 
@@ -117,7 +135,7 @@ def test_truncated_image_is_named(folder: Path, kind: str) -> None:
     path = folder / f'000002.{kind}.png'
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(DiffPixelError, match=f'000002.{kind}.png'):
-        MappedFrames(folder_frames(folder))
+        mapped(folder_frames(folder))
 
 
 def test_every_epoch_sees_every_frame_once_in_another_order(folder: Path) -> None:
@@ -130,7 +148,7 @@ def test_every_epoch_sees_every_frame_once_in_another_order(folder: Path) -> Non
 
 def test_batch_is_a_function_of_seed_and_step(folder: Path) -> None:
     frames = folder_frames(folder)
-    one, two = batches(frames)[3], batches(MappedFrames(frames))[3]
+    one, two = batches(frames)[3], batches(mapped(frames))[3]
     assert one.names == two.names
     assert (one.rgb == two.rgb).all()
     assert (one.depth_m == two.depth_m).all()
@@ -151,32 +169,32 @@ def test_noise_is_added_to_exact_depth_only_and_repeats(tmp_path: Path) -> None:
     for i in range(2):
         write_frame(tmp_path / 'exact', i, exact=True)
         write_frame(tmp_path / 'measured', i)
-    exact, measured = (MappedFrames(folder_frames(tmp_path / name))
+    exact, measured = (mapped(folder_frames(tmp_path / name))
                        for name in ('exact', 'measured'))
-    first, second = (list(held_out_samples(exact, label_space='nyu40', sensor='kinect_v1'))
+    first, second = (list(held_out_samples(exact, label_space=NYU40, sensor='kinect_v1'))
                      for _ in range(2))
     assert all((a.depth_m == b.depth_m).all() for a, b in zip(first, second, strict=True))
     assert len(np.unique(first[0].depth_m)) > 3
-    untouched = next(held_out_samples(measured, label_space='nyu40', sensor='kinect_v1'))
+    untouched = next(held_out_samples(measured, label_space=NYU40, sensor='kinect_v1'))
     assert set(np.unique(untouched.depth_m)) == {np.float32(0), np.float32(2)}
 
 
 def test_held_out_frames_are_spread_and_keep_their_size(folder: Path) -> None:
-    samples = list(held_out_samples(folder_frames(folder), label_space='nyu40', count=3,
+    samples = list(held_out_samples(folder_frames(folder), label_space=NYU40, count=3,
                                     sensor='perfect'))
     assert [sample.labels[5, 5] for sample in samples] == [0, 2, 4]
     assert samples[0].rgb.shape == (32, 48, 3)
 
 
 def test_labels_are_translated(folder: Path) -> None:
-    samples = list(held_out_samples(folder_frames(folder), label_space='nyu13', sensor='perfect'))
-    nyu40, nyu13 = load_label_space('nyu40'), load_label_space('nyu13')
-    assert nyu13.names[samples[2].labels[5, 5]] == nyu40.parents['nyu13'][nyu40.names[2]]
+    samples = list(held_out_samples(folder_frames(folder), label_space=NYU13, sensor='perfect'))
+    assert NYU13.names[samples[2].labels[5, 5]] == NYU40.parents['nyu13'][NYU40.names[2]]
     assert (samples[1].labels[:, :4] == 255).all()
 
 
 def test_folders_of_the_settings_are_opened(folder: Path) -> None:
-    data = DataConfig(source='folder', train_folder=str(folder), val_folder='nowhere')
+    data = DataConfig(source='dataset', path=str(folder), val_path='nowhere',
+                      cache=str(folder.parent / 'cache'))
     assert len(open_frames(data, 'train')) == 5
     with pytest.raises(DiffPixelError, match='nowhere'):
         open_frames(data, 'val')

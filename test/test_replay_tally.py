@@ -36,7 +36,7 @@ def scored(bag: str, frames: list[tuple[npt.NDArray[np.uint8], npt.NDArray[np.ui
     tally = Tally(bag, NYU40, frames_in=len(frames), depth_in=len(frames), pairs=len(frames),
                   bag_s=len(frames) * 0.033, gap_mean_ms=float(len(frames)), gap_max_ms=9.0)
     truth = TopicTruth('/t', len(frames), 10 * MS)
-    scorer = Scorer(tally, truth=truth, truth_space='nyu40', model_space='nyu40',
+    scorer = Scorer(tally, truth=truth, truth_space='nyu40', model_space=NYU40,
                     label_map=identity(NYU40))
     for number, (true, seen) in enumerate(frames, place):
         given = outcome(number, seen)
@@ -85,7 +85,7 @@ def test_truth_is_brought_into_the_space_that_comes_out() -> None:
     groups = load_label_map('groups', NYU13)
     tally = Tally('bag', groups.space)
     truth = TopicTruth('/t', 1, 0)
-    scorer = Scorer(tally, truth=truth, truth_space='nyu40', model_space='nyu13', label_map=groups)
+    scorer = Scorer(tally, truth=truth, truth_space='nyu40', model_space=NYU13, label_map=groups)
     true = np.full(SIZE, NYU40.index('night stand'), np.uint8)
     seen = groups.apply(np.full(SIZE, NYU13.index('furniture'), np.uint8))
     truth.add(image(true, 'mono8', stamp_ns=33 * MS))
@@ -98,7 +98,7 @@ def test_truth_is_brought_into_the_space_that_comes_out() -> None:
 def test_truth_whose_stamps_never_fit_is_said_plainly() -> None:
     tally = Tally('bag', NYU40)
     truth = TopicTruth('/labels', 1, 10 * MS)
-    scorer = Scorer(tally, truth=truth, truth_space='nyu40', model_space='nyu40',
+    scorer = Scorer(tally, truth=truth, truth_space='nyu40', model_space=NYU40,
                     label_map=identity(NYU40))
     truth.add(image(np.zeros(SIZE, np.uint8), 'mono8', stamp_ns=5000 * MS))
     scorer.add(outcome(0, np.zeros(SIZE, np.uint8)), 0)
@@ -114,7 +114,7 @@ def test_truth_whose_stamps_never_fit_is_said_plainly() -> None:
 def test_truth_that_cannot_be_used_is_counted_and_named(message: object, words: str) -> None:
     tally = Tally('bag', NYU40)
     truth = TopicTruth('/labels', 1, 10 * MS)
-    scorer = Scorer(tally, truth=truth, truth_space='nyu40', model_space='nyu40',
+    scorer = Scorer(tally, truth=truth, truth_space='nyu40', model_space=NYU40,
                     label_map=identity(NYU40))
     truth.add(message)
     scorer.add(outcome(0, np.zeros(SIZE, np.uint8)), 0)
@@ -127,15 +127,15 @@ def test_truth_that_cannot_be_used_is_counted_and_named(message: object, words: 
 
 def test_truth_without_a_common_class_is_an_error_in_the_notes() -> None:
     tally = Tally('bag', load_label_space('numbered7'))
-    Scorer(tally, truth=TopicTruth('/t', 1, 0), truth_space='nyu40', model_space='numbered7',
-           label_map=identity(load_label_space('numbered7')))
+    Scorer(tally, truth=TopicTruth('/t', 1, 0), truth_space='nyu40',
+           model_space=tally.label_space, label_map=identity(tally.label_space))
     assert 'nothing is scored: no class of label space' in tally.notes[0]
 
 
 def test_frames_wait_for_late_truth_no_longer_than_a_second() -> None:
     tally = Tally('bag', NYU40)
     truth = TopicTruth('/t', 9, 0)
-    scorer = Scorer(tally, truth=truth, truth_space='nyu40', model_space='nyu40',
+    scorer = Scorer(tally, truth=truth, truth_space='nyu40', model_space=NYU40,
                     label_map=identity(NYU40))
     for place in range(100):
         given = outcome(place, np.zeros(SIZE, np.uint8))

@@ -53,7 +53,8 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def tiny(frames: Path, output: Path, **changes: object) -> TrainConfig:
-    data = DataConfig(source='folder', train_folder=str(frames), val_folder=str(frames))
+    data = DataConfig(source='dataset', path=str(frames), train_split='all', val_split='all',
+                      cache=str(output.parent / 'cache'))
     config = TrainConfig(output=str(output), crop=(32, 48), batch=2, steps=4, workers=0, data=data,
                          accelerator='cpu', val_frames=2, validate_every=4, save_every=100,
                          log_every=1, loss=LossConfig(stride=2), threads=1)

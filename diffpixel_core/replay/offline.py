@@ -104,7 +104,7 @@ def replay_bag(bag: Path, settings: ReplaySettings, segmenter: Segmenter, predic
         if truth is not None:
             tally.topics['truth'] = truth.where
         scorer = Scorer(tally, truth=truth, truth_space=settings.truth_space,
-                        model_space=segmenter.label_space.name, label_map=label_map)
+                        model_space=segmenter.label_space, label_map=label_map)
         manifest = segmenter.manifest
         model = {'name': manifest.model, 'weights_sha256': manifest.weights_sha256}
         source = _Source(reader, topics, settings, tally)

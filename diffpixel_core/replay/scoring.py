@@ -19,7 +19,7 @@ from diffpixel_core.camera_info import LensCamera, camera_from_info
 from diffpixel_core.geometry import CameraError
 from diffpixel_core.image_folder import ImageFolderError
 from diffpixel_core.label_map import LabelMap
-from diffpixel_core.labels import UNLABELLED, LabelError, load_label_space, mapping
+from diffpixel_core.labels import UNLABELLED, LabelError, LabelSpace, load_label_space, mapping
 from diffpixel_core.messages import MessageError
 from diffpixel_core.metrics import ConfusionMatrix
 from diffpixel_core.replay.flicker import FlickerMeter, View
@@ -79,8 +79,8 @@ class Scorer:
         pictures: How many of the worst frames to keep.
     """
 
-    def __init__(self, tally: Tally, *, truth: Truth | None, truth_space: str, model_space: str,
-                 label_map: LabelMap, pictures: int = 8) -> None:
+    def __init__(self, tally: Tally, *, truth: Truth | None, truth_space: str,
+                 model_space: LabelSpace, label_map: LabelMap, pictures: int = 8) -> None:
         self._tally = tally
         self._truth = truth
         self._table: _U8 | None = None
@@ -96,7 +96,7 @@ class Scorer:
         if truth is not None:
             tally.truth_in = truth.count
             try:
-                table = mapping(load_label_space(truth_space), load_label_space(model_space))
+                table = mapping(load_label_space(truth_space), model_space)
                 self._table = np.asarray(cv2.LUT(table, label_map.table), np.uint8).ravel()
             except LabelError as error:
                 self._note(f'nothing is scored: {error}')

@@ -19,7 +19,6 @@ import numpy as np
 from diffpixel_core.bags import BagReader
 from diffpixel_core.errors import DiffPixelError
 from diffpixel_core.label_map import LabelMap, load_label_map
-from diffpixel_core.labels import load_label_space
 from diffpixel_core.replay.offline import find_truth, replay_topics
 from diffpixel_core.replay.predictions import PredictionBag
 from diffpixel_core.replay.scoring import Scorer
@@ -82,7 +81,7 @@ def _run(job: Job, *, rate: float, loop: int, progress: Callable[[int, int], Non
                           'leave --stride out, or replay offline')
     manifest = locate_model(settings.model)[1]
     model = {'name': manifest.model, 'weights_sha256': manifest.weights_sha256}
-    label_map = load_label_map(settings.class_map, load_label_space(manifest.label_space))
+    label_map = load_label_map(settings.class_map, manifest.space)
     with BagReader(job.bag) as reader, \
             tempfile.TemporaryDirectory(dir=predictions.parent, prefix='.live') as scratch:
         topics = replay_topics(reader, settings)
@@ -105,7 +104,7 @@ def _run(job: Job, *, rate: float, loop: int, progress: Callable[[int, int], Non
         tally = _tally(job.bag, reader, run, topics, settings, label_map)
         tally.files['node_log'] = str(log)
         scorer = Scorer(tally, truth=truth, truth_space=settings.truth_space,
-                        model_space=manifest.label_space, label_map=label_map)
+                        model_space=manifest.space, label_map=label_map)
         with BagReader(recorded) as outputs, \
                 PredictionBag(predictions, label_map.space, model) as written:
             _score(Outcomes(reader, run, settings, node_outputs(outputs, run)), scorer, truth,

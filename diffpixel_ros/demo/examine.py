@@ -17,8 +17,10 @@ from diffpixel_core.labels import (
     UNLABELLED,
     LabelError,
     LabelSpace,
+    is_label_space,
     load_label_space,
     mapping,
+    own_label_space,
 )
 from diffpixel_core.messages import decode_colour, decode_depth
 from diffpixel_core.metrics import ConfusionMatrix
@@ -224,7 +226,10 @@ def _label_space(outputs: BagReader) -> LabelSpace:
                           'see node.log')
     *_, message = outputs.messages([LABELS])
     table = json.loads(outputs.decode(message).data)
-    return load_label_space(str(table['label_space']))
+    name = str(table['label_space'])
+    if is_label_space(name):
+        return load_label_space(name)
+    return own_label_space(name, table['classes'])
 
 
 def _plane(image: Any) -> _Labels:
