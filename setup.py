@@ -53,8 +53,10 @@ setup(
         'rooms': ['embreex'],
         'train': ['huggingface_hub>=1.0', 'jsonargparse[signatures]', 'lightning-fabric',
                   'tensorboard'],
+        'data': ['h5py', 'scipy'],  # MATLAB files of NYUDv2 and SUN RGB-D
         'ray': ['ray'],  # replay on many machines
-        'test': ['pytest', 'ray', 'transformers'],  # transformers: an independent MiT and Swin
+        # transformers: an independent MiT and Swin; scikit-learn: an independent confusion matrix
+        'test': ['pytest', 'ray', 'scikit-learn', 'transformers'],
         'lint': ['mypy', 'ruff', 'types-PyYAML'],
     },
     entry_points={'console_scripts': [
