@@ -8,8 +8,8 @@ Importing this package is cheap: torch is imported when a model is first loaded.
 from diffpixel_core.errors import DiffPixelError
 from diffpixel_core.frame import Frame, FrameError
 from diffpixel_core.segmenter import Segmentation, Segmenter, load_segmenter
+from diffpixel_core.version import __version__
 
-__version__ = '0.1.0'
 __all__ = [
            'DiffPixelError',
            'Frame',

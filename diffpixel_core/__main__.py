@@ -17,9 +17,11 @@ from diffpixel_core.commands import (
     bag,
     convert,
     demo,
+    doctor,
     evaluate,
     info,
     predict,
+    prepare,
     replay,
     synth,
     train,
@@ -27,7 +29,8 @@ from diffpixel_core.commands import (
 from diffpixel_core.commands.outcome import FailedChecksError
 from diffpixel_core.errors import DiffPixelError
 
-COMMANDS = {'demo': demo, 'replay': replay, 'synth': synth, 'bag': bag, 'train': train,
+COMMANDS = {'demo': demo, 'replay': replay, 'synth': synth, 'bag': bag, 'prepare': prepare,
+            'doctor': doctor, 'train': train,
             'evaluate': evaluate, 'predict': predict, 'info': info, 'convert': convert}
 
 

@@ -5,6 +5,7 @@
 Everywhere else depth is `(H, W)` float32 metres along the optical axis and 0 means "not measured".
 """
 
+from functools import cache
 from typing import Any
 
 import cv2
@@ -14,8 +15,16 @@ import numpy.typing as npt
 from diffpixel_core.errors import DiffPixelError
 
 DEPTH_UNITS = ('mm', 'm', 'm5000', 'sun')
-_METRES_PER_STEP = {'mm': 0.001, 'm5000': 1 / 5000, 'sun': 0.001}
+# 'relative': steps of an 8-bit picture that has lost its scale; see `picture_steps`.
+READABLE_UNITS = (*DEPTH_UNITS, 'relative')
+NOMINAL_RANGE_M = 10.0  # what a picture's black to white stands for, having no scale of its own
+_PICTURE_STEPS = 512
+_METRES_PER_STEP = {'mm': 0.001, 'm5000': 1 / 5000, 'sun': 0.001,
+                    'relative': NOMINAL_RANGE_M / _PICTURE_STEPS}
 _NOT_MEASURED_16BIT = 65535
+# Matplotlib's colour map 'Greys_r' at nine equal distances, which imsave draws depth with.
+# Source: ColorBrewer "Greys" (9 classes), reversed; matplotlib/_cm.py, _Greys_data.
+_GREYS = (0, 37, 82, 115, 150, 189, 217, 240, 255)
 
 
 class DepthError(DiffPixelError):
@@ -28,8 +37,9 @@ def require_unit(raw: npt.NDArray[Any], unit: str) -> None:
     Raises:
         DepthError: If the unit is unknown or does not go with the dtype or shape.
     """
-    if unit not in DEPTH_UNITS:
-        raise DepthError(f'depth unit {unit!r} is unknown; choose one of {", ".join(DEPTH_UNITS)}')
+    if unit not in READABLE_UNITS:
+        raise DepthError(f'depth unit {unit!r} is unknown; choose one of '
+                         f'{", ".join(READABLE_UNITS)}')
     if raw.ndim != 2:
         raise DepthError(f'a depth image has shape (H, W), this one has {raw.shape}; '
                          'pass the single-channel depth, not a picture made of it')
@@ -49,11 +59,13 @@ def depth_in_metres(raw: npt.NDArray[Any], unit: str) -> npt.NDArray[np.float32]
 
     Args:
         raw: `(H, W)`; uint16 for `mm`, `m5000` (metres x 5000) and `sun` (millimetres, each
-            value rotated left by 3 bits); float32, float64 or float16 metres for `m`.
-        unit: One of `DEPTH_UNITS`.
+            value rotated left by 3 bits) and `relative` (from `picture_steps`); float32, float64
+            or float16 metres for `m`.
+        unit: One of `READABLE_UNITS`.
 
     Returns:
-        `(H, W)` float32 metres; 0 = not measured: raw 0 and 65535, NaN, infinite, negative.
+        `(H, W)` float32 metres; 0 = not measured: raw 0 and 65535, NaN, infinite, negative. Those
+        of `relative` are nominal, 0 to `NOMINAL_RANGE_M`: an affine image of the true ones.
 
     Raises:
         DepthError: If the unit is unknown or does not go with the dtype or shape.
@@ -70,6 +82,55 @@ def depth_in_metres(raw: npt.NDArray[Any], unit: str) -> npt.NDArray[np.float32]
     metres = steps * np.float32(_METRES_PER_STEP[unit])
     metres *= raw != _NOT_MEASURED_16BIT
     return metres
+
+
+def picture_steps(picture: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
+    """Return the depth that a picture shows, in 512ths between its black and its white.
+
+    Such pictures are stretched from each image's smallest value to its largest, so that metres
+    cannot be had back, only an affine image of them. Drawn with Matplotlib's `Greys_r` (all its
+    levels are of that map) the map is inverted, to the middle of the depths that share a level;
+    other greys are taken as linear. Black is the nearest surface, except where the source had
+    holes: their 0 was the smallest value, and the nearest surface comes well above it.
+
+    Args:
+        picture: `(H, W)`, `(H, W, 3)` or `(H, W, 4)` uint8, grey; alpha is ignored.
+
+    Returns:
+        `(H, W)` uint16, 1 to 511; 0 = not measured: black, if the next 32nd of the range is empty.
+
+    Raises:
+        DepthError: If it is not 8 bit, or coloured (as HHA is).
+
+    Source: DFormer's README: plt.imsave(path, depth, cmap='Greys_r'); Matplotlib's Colormap bins
+    0..1 into 256 entries and writes them as floor(255 * grey).
+    """
+    if picture.dtype != np.uint8 or not (picture.ndim == 2 or picture.shape[2:] in ((3,), (4,))):
+        raise DepthError(f"depth unit 'relative' means an 8-bit grey picture, this is "
+                         f"{picture.dtype} of shape {picture.shape}; 16-bit depth has a unit: "
+                         "'mm', 'm5000' or 'sun'")
+    grey = picture if picture.ndim == 2 else picture[..., 0]
+    if picture.ndim == 3 and any((picture[..., i] != grey).any() for i in (1, 2)):
+        raise DepthError("depth unit 'relative' means a grey picture, this one is coloured; HHA "
+                         'and rainbow maps hold no depth that could be read back')
+    table, in_map = _grey_steps()
+    present = np.bincount(grey.ravel(), minlength=256) > 0
+    if (present & ~in_map).any():
+        table = np.arange(1, _PICTURE_STEPS, 2).astype(np.uint16)
+    if not present[(table > 1) & (table <= _PICTURE_STEPS // 32)].any():
+        table = table * (table > 1)
+    steps: npt.NDArray[np.uint16] = table[grey]
+    return steps
+
+
+@cache
+def _grey_steps() -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.bool_]]:
+    """Return for each of 256 greys its step in the colour map, and whether it is in the map."""
+    places = np.linspace(0, len(_GREYS) - 1, 256)
+    levels = np.floor(np.interp(places, range(len(_GREYS)), _GREYS) + 1e-9).astype(int)
+    greys = np.arange(256)
+    first, behind = np.searchsorted(levels, greys), np.searchsorted(levels, greys, 'right')
+    return (first + behind).astype(np.uint16), behind > first
 
 
 def depth_in_millimetres(depth_m: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint16]:

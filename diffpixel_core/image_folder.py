@@ -7,6 +7,7 @@ Three ways of naming are read: `X.color.png` + `X.depth.png` (7-Scenes, 3DMatch,
 SUN RGB-D). Labels are optional.
 """
 
+import io
 import json
 import re
 from collections.abc import Callable, Iterable
@@ -18,14 +19,15 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from diffpixel_core.depth import DepthError, depth_in_metres, require_unit
+from diffpixel_core.depth import DepthError, depth_in_metres, picture_steps, require_unit
 from diffpixel_core.errors import DiffPixelError
 from diffpixel_core.geometry import Camera, CameraError
 
 _COLOUR_FOLDERS = ('rgb', 'color', 'colour', 'image')
 _LABEL_FOLDERS = ('label', 'labels')
 _COLOUR_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.ppm')
-_DEPTH_SUFFIXES = ('.png', '.tif', '.tiff')  # TIFF holds float metres, PNG cannot.
+_DEPTH_SUFFIXES = ('.png', '.tif', '.tiff', '.npy')  # the last three hold float metres too
+IMAGE_SUFFIXES = tuple(dict.fromkeys(_COLOUR_SUFFIXES + _DEPTH_SUFFIXES))
 _LOOKED_FOR = ("'X.color.png' (or .jpg) + 'X.depth.png', 'X-color.png' + 'X-depth.png', "
                "'rgb|color|image/X.png' + 'depth/X.png'")
 
@@ -51,6 +53,20 @@ class RgbdFile:
     depth: Path
     label: Path | None = None
     pose: Path | None = None
+
+
+def holds_frames(folder: Path) -> bool:
+    """Tell whether `find_frames` would find something there, complete or not."""
+    if not folder.is_dir():
+        return False
+    for separator in ('.', '-'):
+        if (_by_name(folder, f'{separator}color', _COLOUR_SUFFIXES)
+                or _by_name(folder, f'{separator}depth', _DEPTH_SUFFIXES)):
+            return True
+    colour_folder = _first_folder(folder, _COLOUR_FOLDERS)
+    return (colour_folder is not None and (folder / 'depth').is_dir()
+            and bool(_by_name(colour_folder, '', _COLOUR_SUFFIXES)
+                     or _by_name(folder / 'depth', '', _DEPTH_SUFFIXES)))
 
 
 def find_frames(folder: Path) -> list[RgbdFile]:
@@ -113,7 +129,7 @@ def read_colour(path: Path) -> npt.NDArray[np.uint8]:
         ImageFolderError: If the file is missing or damaged.
     """
     # Depth knows no EXIF orientation: colour turned by it would no longer lie on the depth.
-    bgr = _decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    bgr = decode(read_bytes(path), path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
 
@@ -121,8 +137,8 @@ def read_depth(path: Path, unit: str) -> npt.NDArray[np.float32]:
     """Return a depth image as `(H, W)` float32 metres, 0 = not measured.
 
     Args:
-        path: A PNG (16 bit) or TIFF (16 bit or float).
-        unit: One of `depth.DEPTH_UNITS`.
+        path: As for `read_raw_depth`.
+        unit: One of `depth.READABLE_UNITS`.
 
     Raises:
         ImageFolderError: If the file is missing, damaged, or not of this unit.
@@ -134,31 +150,32 @@ def read_raw_depth(path: Path, unit: str) -> npt.NDArray[Any]:
     """Return a depth image as stored, `(H, W)`, once it is known to be of its unit.
 
     Args:
-        path: A PNG (16 bit) or TIFF (16 bit or float).
-        unit: One of `depth.DEPTH_UNITS`.
+        path: A PNG (16 bit; 8 bit for `relative`), TIFF (16 bit or float) or NumPy file.
+        unit: One of `depth.READABLE_UNITS`; for `relative`, what `depth.picture_steps` makes.
 
     Raises:
         ImageFolderError: If the file is missing, damaged, or not of this unit.
     """
-    raw = _decode(path, cv2.IMREAD_UNCHANGED)
+    raw = _stored(path)
     try:
+        if unit == 'relative':
+            raw = picture_steps(raw)
         require_unit(raw, unit)
     except DepthError as error:
         raise ImageFolderError(f'{path}: {error}') from error
     return raw
 
 
-def read_ids(path: Path) -> npt.NDArray[Any]:
-    """Return the ids of a label image as stored: `(H, W)` uint8 or uint16.
+def stored_type(path: Path) -> str:
+    """Return the type of the values in an image file: 'uint8', 'uint16', 'float32', ...
 
     Raises:
-        ImageFolderError: If the file is missing, damaged, or not one channel of integers.
+        ImageFolderError: If the file is missing or damaged, a PNG only where its header is.
     """
-    ids = _decode(path, cv2.IMREAD_UNCHANGED)
-    if ids.ndim != 2 or ids.dtype not in (np.uint8, np.uint16):
-        raise ImageFolderError(f'label image {path} is {ids.dtype} of shape {ids.shape}; it must '
-                               'be one channel of 8- or 16-bit ids')
-    return ids
+    data = read_bytes(path)
+    if data.startswith(b'\x89PNG') and len(data) > 24:
+        return 'uint16' if data[24] == 16 else 'uint8'  # bits of a channel
+    return str(_stored(path).dtype)
 
 
 def read_label(path: Path) -> npt.NDArray[np.uint8]:
@@ -167,7 +184,7 @@ def read_label(path: Path) -> npt.NDArray[np.uint8]:
     Raises:
         ImageFolderError: If the file is missing, damaged, or not one channel of 8 bits.
     """
-    labels = _decode(path, cv2.IMREAD_UNCHANGED)
+    labels = decode(read_bytes(path), path, cv2.IMREAD_UNCHANGED)
     if labels.ndim != 2 or labels.dtype != np.uint8:
         raise ImageFolderError(f'label image {path} is {labels.dtype} of shape {labels.shape}; '
                                'it must be one channel of 8-bit class ids')
@@ -249,26 +266,56 @@ def _joined(folder: Path, colours: dict[str, Path], depths: dict[str, Path],
     for lacking, has, lacks in ((colours.keys() - depths.keys(), 'colour', 'depth'),
                                 (depths.keys() - colours.keys(), 'depth', 'colour')):
         if lacking:
-            first = (colours | depths)[min(lacking, key=_natural)]
+            first = (colours | depths)[min(lacking, key=natural_order)]
             raise ImageFolderError(f'{folder}: {len(lacking)} of {len(colours | depths)} frames '
                                    f'have {has} but no {lacks}, the first is {first.name}; add '
                                    f'the {lacks} images or remove these')
     return [RgbdFile(name, colours[name], depths[name], labels.get(name), poses.get(name))
-            for name in sorted(colours, key=_natural)]
+            for name in sorted(colours, key=natural_order)]
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
+def natural_order(name: str) -> list[tuple[int, str]]:
     """Return a sorting key under which numbers compare as numbers."""
     return [(int(part), '') if part.isdecimal() else (-1, part)
             for part in re.split(r'(\d+)', name)]
 
 
-def _decode(path: Path, flags: int) -> npt.NDArray[Any]:
-    """Return the pixels of an image file, all of them."""
+def read_bytes(path: Path) -> bytes:
+    """Return what is in an image file.
+
+    Raises:
+        ImageFolderError: If it is missing or cannot be read.
+    """
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise ImageFolderError(f'cannot read image {path}: {error.strerror}') from error
+
+
+def _stored(path: Path) -> npt.NDArray[Any]:
+    """Return the values of an image or NumPy file as they are."""
+    data = read_bytes(path)
+    if path.suffix.lower() != '.npy':
+        return decode(data, path, cv2.IMREAD_UNCHANGED)
+    try:
+        array: npt.NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise ImageFolderError(f'array {path} is damaged or no NumPy file ({len(data)} bytes); '
+                               'copy or write it again') from error
+    return array
+
+
+def decode(data: bytes, path: Path, flags: int) -> npt.NDArray[Any]:
+    """Return the pixels of an image, all of them.
+
+    Args:
+        data: What is in its file.
+        path: The file, for the message.
+        flags: `cv2.IMREAD_...`.
+
+    Raises:
+        ImageFolderError: If it is cut short or no image.
+    """
     # Before OpenCV 5 a file cut short is decoded as far as it goes, the rest grey or zero.
     if _is_complete(data):
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)

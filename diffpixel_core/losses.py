@@ -4,6 +4,7 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -32,7 +33,7 @@ class Losses(NamedTuple):
 
 
 def segmentation_loss(output: Output, labels: Tensor, *, stride: int = 1,
-                      class_weights: Tensor | None = None,
+                      phase: tuple[int, int] | None = None, class_weights: Tensor | None = None,
                       label_smoothing: float = 0.0) -> Losses:
     """Return the losses of a batch; unlabelled pixels do not count.
 
@@ -40,30 +41,65 @@ def segmentation_loss(output: Output, labels: Tensor, *, stride: int = 1,
     that it learns to rely on it is the purpose of blanking.
 
     Args:
-        output: Class scores `(B, K, H/4, W/4)`.
+        output: Class scores `(B, K, h, w)`, any part of the labels' size.
         labels: `(B, H, W)` integers, 255 = unlabelled.
-        stride: 1 compares at the labels' size. 2 or 4 enlarges the scores to 1/2 or 1/4 of it and
-            takes every second or fourth label pixel, for a quarter or a sixteenth of the time; the
-            pixel taken lies half a pixel right of and below the score's centre, and so will the
-            borders that are learnt.
+        stride: 1 compares every label pixel. 2 or 4 takes every second or fourth row and column:
+            the same loss on those pixels, for about a sixth or a fifteenth of the time.
+        phase: First row and column taken, each below `stride`; none = the middle, `stride // 2`.
+            `draw_phase` gives one that differs from step to step.
         class_weights: `(K,)` float32 or none.
         label_smoothing: 0..1.
 
-    Source: DiffPixelFormer, published training code: the sum of three, ignoring 255.
+    Source: DiffPixelFormer, published training code: the sum of three, ignoring 255, of scores
+    enlarged bilinearly to the size of the labels.
     """
-    # Of each stride x stride cell take the pixel nearest to its centre.
-    labels = labels[:, stride // 2::stride, stride // 2::stride].long()
-    labelled = (labels != UNLABELLED).sum().clamp(min=1)
-    return Losses(*(_cross_entropy(scores, labels, labelled, class_weights, label_smoothing)
-                    for scores in (*output.aux, output.ensemble)))
+    first = (stride // 2, stride // 2) if phase is None else phase
+    assert max(first) < stride, f'phase {first} of stride {stride}'
+    taken = labels[:, first[0]::stride, first[1]::stride].long()
+    labelled = (taken != UNLABELLED).sum().clamp(min=1)
+    height, width = output.ensemble.shape[2:]
+    with torch.autocast(labels.device.type, enabled=False):  # it would multiply in half precision
+        rows = _bilinear(height, labels.shape[1], first[0], stride, labels.device)
+        columns = _bilinear(width, labels.shape[2], first[1], stride, labels.device)
+        return Losses(*(_cross_entropy(rows @ (scores.float() @ columns.T), taken, labelled,
+                                       class_weights, label_smoothing)
+                        for scores in (*output.aux, output.ensemble)))
+
+
+def draw_phase(stride: int, *, seed: int, step: int) -> tuple[int, int]:
+    """Return the first row and column a step compares, each below `stride`.
+
+    A function of (seed, step), so that a resumed run goes on as it would have. Over the steps
+    every label pixel counts alike.
+    """
+    row, column = np.random.default_rng((seed, step)).integers(stride, size=2)
+    return int(row), int(column)
+
+
+def _bilinear(scores: int, labels: int, first: int, stride: int,
+              device: torch.device) -> Tensor:
+    """Return `(n, scores)` weights of the scores at the centres of n label pixels along one axis.
+
+    Two matrices sample the very values that enlarging to the labels' size would have had at these
+    pixels. Enlarging to a part of that size instead, as is common, has its pixels elsewhere: off
+    by half a label pixel at stride 2, always to the same side, and so are the borders it learns.
+
+    Args:
+        scores: Length of the scores.
+        labels: Length of the labels.
+        first: First label pixel taken.
+        stride: Every how many label pixels one is taken.
+        device: Where the weights are wanted.
+    """
+    pixels = torch.arange(first, labels, stride, dtype=torch.float64, device=device)
+    place = ((pixels + 0.5) * scores / labels - 0.5).clamp(0, scores - 1)
+    # A hat over every score: 1 at its own place, 0 from the next one on.
+    distance = (place[:, None] - torch.arange(scores, device=device)).abs()
+    return (1 - distance).clamp(min=0).float()
 
 
 def _cross_entropy(scores: Tensor, labels: Tensor, labelled: Tensor,
                    class_weights: Tensor | None, label_smoothing: float) -> Tensor:
-    scores = scores.float()
-    size = labels.shape[1:]
-    if scores.shape[2:] != size:
-        scores = F.interpolate(scores, size, mode='bilinear', align_corners=False)
     # Sum over a count of our own: the built-in mean is NaN for a batch without a labelled pixel.
     total = F.cross_entropy(scores, labels, weight=class_weights, ignore_index=UNLABELLED,
                             label_smoothing=label_smoothing, reduction='sum')

@@ -2,14 +2,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Depth becomes metres once, and what was not measured becomes 0."""
 
+from pathlib import Path
+
+import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
+from matplotlib import colormaps
+from matplotlib.image import imsave
 
 from diffpixel_core.depth import (
+    NOMINAL_RANGE_M,
+    READABLE_UNITS,
     DepthError,
     depth_in_metres,
     depth_in_millimetres,
     fill_nearest,
+    picture_steps,
 )
 
 
@@ -51,6 +60,62 @@ def test_float_rubbish_is_not_measured_and_the_input_is_left_alone() -> None:
 def test_images_a_unit_cannot_explain_are_refused(raw: np.ndarray, unit: str, word: str) -> None:
     with pytest.raises(DepthError, match=word):
         depth_in_metres(raw, unit)
+
+
+def drawn(path: Path, metres: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
+    """Return depth as a picture of the kind that DFormer's data sets hold."""
+    imsave(path, metres, cmap='Greys_r')
+    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    assert picture is not None
+    return np.asarray(picture, np.uint8)
+
+
+def test_picture_of_depth_gives_an_affine_image_of_it(tmp_path: Path) -> None:
+    metres = np.linspace(0.7, 5.3, 4096).reshape(64, 64)
+    steps = picture_steps(drawn(tmp_path / 'd.png', metres))
+    assert steps.min() == 1  # the nearest surface is black, and measured
+    nominal = depth_in_metres(steps, 'relative')
+    expected = (metres - 0.7) / (5.3 - 0.7) * NOMINAL_RANGE_M
+    # Half an entry of the map, or half of three where so many have one grey.
+    assert np.abs(nominal - expected).max() <= 1.51 * NOMINAL_RANGE_M / 256
+    assert (np.diff(nominal.ravel()) >= 0).all()
+
+
+def test_every_grey_of_the_map_stands_for_its_own_entries() -> None:
+    greys = colormaps['Greys_r'](np.arange(256), bytes=True)[:, 0]
+    steps = picture_steps(greys[None])[0]
+    for grey in np.unique(greys):
+        entries = np.flatnonzero(greys == grey)
+        assert set(steps[greys == grey]) == {entries[0] + entries[-1] + 1}
+
+
+def test_holes_of_a_picture_are_black_well_below_the_nearest_surface(tmp_path: Path) -> None:
+    metres = np.linspace(0.7, 5.3, 4096).reshape(64, 64)
+    metres[5:9, 5:9] = 0
+    picture = drawn(tmp_path / 'd.png', metres)
+    np.testing.assert_array_equal(picture_steps(picture) == 0, metres == 0)
+    nominal = depth_in_metres(picture_steps(picture), 'relative')
+    assert np.abs(nominal - metres / 5.3 * NOMINAL_RANGE_M).max() < 1.51 * NOMINAL_RANGE_M / 256
+
+
+def test_other_greys_are_linear() -> None:
+    grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    steps = picture_steps(grey)
+    np.testing.assert_array_equal(steps, 2 * grey.astype(int) + 1)
+    np.testing.assert_array_equal(steps, picture_steps(np.dstack([grey] * 3)))
+
+
+@pytest.mark.parametrize(('picture', 'word'), [
+    (np.zeros((4, 4), np.uint16), '16-bit depth has a unit'),
+    (np.zeros((4, 4, 2), np.uint8), 'shape'),
+    (np.arange(48, dtype=np.uint8).reshape(4, 4, 3), 'coloured'),
+])
+def test_what_is_no_grey_picture_is_refused(picture: np.ndarray, word: str) -> None:
+    with pytest.raises(DepthError, match=word):
+        picture_steps(picture)
+    with pytest.raises(DepthError):
+        depth_in_metres(np.zeros((2, 2), np.uint8), 'relative')
+    assert 'relative' in READABLE_UNITS
 
 
 def test_millimetres_round_and_come_back() -> None:

@@ -15,12 +15,14 @@ from diffpixel_core.geometry import Camera
 from diffpixel_core.image_folder import (
     ImageFolderError,
     find_frames,
+    holds_frames,
     load_pair,
     read_camera,
     read_colour,
     read_depth,
     read_label,
     read_pose,
+    stored_type,
     write_camera,
 )
 
@@ -79,6 +81,41 @@ def test_float_tiff_is_metres(tmp_path: Path) -> None:
     save(tmp_path / 'd.tiff', depth_m)
     depth_m[0, 0] = 0
     np.testing.assert_array_equal(read_depth(tmp_path / 'd.tiff', 'm'), depth_m)
+
+
+def test_numpy_file_is_depth_too(tmp_path: Path) -> None:
+    depth_m = RNG.uniform(0.5, 4, (6, 8)).astype(np.float32)
+    np.save(tmp_path / 'd.npy', depth_m)
+    np.testing.assert_array_equal(read_depth(tmp_path / 'd.npy', 'm'), depth_m)
+    assert stored_type(tmp_path / 'd.npy') == 'float32'
+    data = (tmp_path / 'd.npy').read_bytes()
+    for damaged in (data[:60], data[:-3], b'', np.array([{}], object).dumps()):
+        (tmp_path / 'd.npy').write_bytes(damaged)
+        with pytest.raises(ImageFolderError, match=r'd\.npy is damaged or no NumPy file'):
+            read_depth(tmp_path / 'd.npy', 'm')
+
+
+def test_picture_of_depth_is_read_as_relative_only(tmp_path: Path) -> None:
+    picture = np.dstack([np.arange(48, dtype=np.uint8).reshape(6, 8)] * 3)
+    save(tmp_path / 'd.png', picture)
+    depth_m = read_depth(tmp_path / 'd.png', 'relative')
+    assert depth_m.shape == (6, 8)
+    assert (np.diff(depth_m.ravel()) > 0).all()
+    picture[0, 0, 0] = 200
+    save(tmp_path / 'd.png', picture)
+    with pytest.raises(ImageFolderError, match=r'd\.png: .*coloured'):
+        read_depth(tmp_path / 'd.png', 'relative')
+
+
+@pytest.mark.parametrize('file', ['1.color.jpg', '1-depth.png', 'rgb/1.png', 'image/1.jpg'])
+def test_folder_with_any_part_of_a_frame_holds_frames(tmp_path: Path, file: str) -> None:
+    assert not holds_frames(tmp_path)
+    assert not holds_frames(tmp_path / 'nowhere')
+    (tmp_path / 'depth').mkdir()
+    save(tmp_path / 'left.png', RGB)
+    assert not holds_frames(tmp_path)
+    save(tmp_path / file, RGB)
+    assert holds_frames(tmp_path)
 
 
 def test_missing_folder_is_named(tmp_path: Path) -> None:

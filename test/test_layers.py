@@ -11,13 +11,13 @@ ROOT = Path(__file__).parent.parent
 FLOORS = {
     1: 'errors frame labels modalities depth geometry pairing config threads paper synchronise '
        'termination '
-       'label_map cloud registration tf_tree camera_info',
+       'label_map cloud registration tf_tree camera_info recipes version',
     2: 'models metrics losses transforms',
     3: 'checkpoints converters datasets deploy synthetic bags rgbd_bags image_folder messages '
        'compressed rvl codecs rgbd_topics',
     4: 'engines info info_tables tiny_model',
     5: 'segmenter intake',
-    6: 'train training_log optimise evaluate report replay',
+    6: 'train evaluation report replay doctor prepare devices training_speed augment_sheet',
     7: '__init__ __main__ commands',
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}

@@ -2,10 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The confusion matrix: the paper's example, unlabelled pixels, classes that never occur."""
 
+import itertools
 import math
+import os
 import subprocess
 import sys
+from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -44,6 +48,69 @@ def test_scores_equal_a_loop_over_pixels() -> None:
             both += t == k and p == k
             either += t != 255 and (t == k or p == k)
         assert matrix.iou[k] == both / either
+
+
+def test_counts_equal_those_of_scikit_learn() -> None:
+    reference = pytest.importorskip('sklearn.metrics')
+    rng = np.random.default_rng(2)
+    for classes in (2, 13, 40, 255):
+        truth = rng.integers(0, classes + 1, (30, 40)).astype(np.uint8)
+        truth[truth == classes] = 255
+        prediction = rng.integers(0, classes, (30, 40)).astype(np.uint8)
+        matrix = ConfusionMatrix(classes)
+        matrix.update(truth, prediction)
+        known = truth != 255
+        expected = reference.confusion_matrix(truth[known], prediction[known],
+                                              labels=range(classes))
+        np.testing.assert_array_equal(matrix.counts[:, :-1], expected)
+        assert (matrix.counts[:, -1] == 0).all()
+        present = np.union1d(truth[known], prediction[known])
+        assert matrix.miou == pytest.approx(reference.jaccard_score(
+            truth[known], prediction[known], labels=present, average='macro'), abs=1e-12)
+
+
+@pytest.mark.skipif('DIFFPIXEL_SAMPLES' not in os.environ,
+                    reason='DIFFPIXEL_SAMPLES does not name a folder of real samples')
+def test_counts_on_official_label_maps_equal_those_of_scikit_learn() -> None:
+    """Each of the official maps against the next one, as if that were its prediction."""
+    reference = pytest.importorskip('sklearn.metrics')
+    folder = Path(os.environ['DIFFPIXEL_SAMPLES']) / 'nyu-meta' / 'labels40'
+    raw = [cv2.imread(str(file), cv2.IMREAD_UNCHANGED) for file in sorted(folder.glob('*.png'))]
+    assert len(raw) >= 2
+    maps = [np.where(image == 0, 255, image.astype(int) - 1).astype(np.uint8) for image in raw]
+    matrix = ConfusionMatrix(40)
+    expected = np.zeros((40, 41), np.int64)
+    for truth, prediction in itertools.pairwise(maps):
+        matrix.update(truth, prediction)
+        known = truth != 255
+        expected += reference.confusion_matrix(
+            truth[known], np.minimum(prediction[known], 40), labels=range(41))[:40]
+    np.testing.assert_array_equal(matrix.counts, expected)
+    assert matrix.pixels > 1_000_000
+
+
+def test_absent_classes_are_skipped_or_count_zero_and_both_are_said() -> None:
+    matrix = ConfusionMatrix(4)
+    matrix.update(*pixels([[3, 1, 0, 0], [0, 4, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]))
+    row = matrix.as_dict(['a', 'b', 'c', 'd'])
+    assert row['miou'] == pytest.approx((3 / 4 + 4 / 5) / 2)
+    assert row['absent_zero']['miou'] == pytest.approx((3 / 4 + 4 / 5) / 4)
+    assert row['mean_accuracy'] == pytest.approx((3 / 4 + 1) / 2)
+    assert row['absent_zero']['mean_accuracy'] == pytest.approx((3 / 4 + 1) / 4)
+
+
+def test_merged_matrices_are_the_matrix_of_all_frames() -> None:
+    rng = np.random.default_rng(3)
+    truth, prediction = rng.integers(0, 5, (2, 6, 7)).astype(np.uint8)
+    whole, first, second = (ConfusionMatrix(5) for _ in range(3))
+    whole.update(truth, prediction)
+    first.update(truth[:2], prediction[:2])
+    second.update(truth[2:], prediction[2:])
+    first.merge(second)
+    np.testing.assert_array_equal(first.counts, whole.counts)
+    assert second.pixels == 4 * 7, 'the one that is added stays as it is'
+    with pytest.raises(MetricError, match='of 4 classes'):
+        first.merge(ConfusionMatrix(4))
 
 
 def test_unlabelled_truth_does_not_count() -> None:

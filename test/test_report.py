@@ -17,6 +17,7 @@ from diffpixel_core.report import (
     Card,
     Check,
     ClassScore,
+    Confusion,
     Latency,
     Loss,
     ReportData,
@@ -227,3 +228,21 @@ def test_the_latency_says_what_it_is() -> None:
     page = render_page(a_report(latency=Latency([0.0], [5.0], meaning='Of every frame.')))
     assert 'Of every frame.' in page
     assert 'both over DDS' not in page
+
+
+def test_confusion_is_in_parts_of_the_truth_and_names_both_classes() -> None:
+    counts = np.zeros((40, 41), np.int64)
+    sofa, chair, bed = (NYU40.index(name) for name in ('sofa', 'chair', 'bed'))
+    counts[sofa, sofa], counts[sofa, chair], counts[sofa, 40] = 60, 39, 1
+    counts[bed, bed] = 300
+    page = render_page(a_report(confusion=Confusion(counts, 'By <hand>.')))
+    parsed(page)
+    part = page[page.index('id="confusion"'):page.index('id="latency"')]
+    for text in ('sofa found as sofa: 60 %', 'sofa taken for chair: 39 %', '>60<', '>39<',
+                 'sofa taken for no class: 1 %', 'bed found as bed: 100 %', '>75 %<', '>25 %<',
+                 'By &lt;hand&gt;.'):
+        assert text in part, text
+    assert '>1<' not in part, 'small parts have a colour but no figure'
+    assert 'chair found' not in part, 'a class without truth has no row'
+    assert 'bathtub' not in part, 'a class that does not occur is left out'
+    assert 'id="confusion"' not in render_page(a_report())

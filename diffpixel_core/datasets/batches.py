@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Frames as batches for training and as samples for scoring.
 
-A training batch is a pure function of (seed, step): a resumed run sees what it would have seen.
+Every sample of a run has a number, its slot, and is a pure function of (seed, slot): a resumed run
+sees what it would have seen, and several devices see together what one would.
 """
 
 import signal
@@ -22,6 +23,8 @@ from diffpixel_core.datasets.frames import Frames
 from diffpixel_core.labels import LabelSpace, mapping
 from diffpixel_core.synthetic.noise import sense
 from diffpixel_core.transforms import Sample, augment
+
+_ORDER, _SAMPLE = 0, 1  # the two uses of a seed: independent streams of random numbers
 
 
 class Batch(NamedTuple):
@@ -49,36 +52,46 @@ def as_batch(samples: list[Sample]) -> Batch:
 
 
 class TrainBatches(Dataset[Batch]):
-    """Augmented batches by step number, each a pure function of (seed, step).
+    """Augmented batches by number, each a pure function of its seed and its slots.
 
-    Every epoch goes through all frames once, in another order.
+    Step s of a run is the slots s * batch to (s + 1) * batch; its parts are dealt to the devices
+    in turn, so that they see in each step what one device would. Every epoch goes through all
+    frames once, in another order; a step may end one and begin the next.
 
     Args:
         frames: The training frames.
         label_space: Label space the network predicts; labels are translated to it.
         augmentation: How frames are varied.
         crop: `(height, width)` of the batch, pixels.
-        batch: Frames per step.
+        batch: Frames per step, over all devices.
         seed: Of order and augmentation.
+        parts: Batches in which a device takes its share of a step.
+        rank: Number of this device.
+        world: Number of devices.
     """
 
     def __init__(self, frames: Frames, *, label_space: LabelSpace, augmentation: AugmentConfig,
-                 crop: tuple[int, int], batch: int, seed: int) -> None:
+                 crop: tuple[int, int], batch: int, seed: int, parts: int = 1, rank: int = 0,
+                 world: int = 1) -> None:
+        assert batch % (parts * world) == 0
         self.frames = frames
         self.batch = batch
         self.seed = seed
+        self._parts, self._rank, self._world = parts, rank, world
         self._augmentation = augmentation
         self._crop = crop
         self._table = mapping(frames.label_space, label_space)
 
-    def __getitem__(self, step: int) -> Batch:
-        """Return the batch of a step, counted from 0."""
-        return as_batch([self._sample(step, slot) for slot in range(self.batch)])
+    def __getitem__(self, index: int) -> Batch:
+        """Return this device's batch number `index`: part `index % parts` of a step."""
+        each = self.batch // (self._parts * self._world)
+        first = (index * self._world + self._rank) * each
+        return as_batch([self._sample(slot) for slot in range(first, first + each)])
 
-    def _sample(self, step: int, slot: int) -> Sample:
-        epoch, place = divmod(step * self.batch + slot, len(self.frames))
+    def _sample(self, slot: int) -> Sample:
+        epoch, place = divmod(slot, len(self.frames))
         index = _order(self.seed, epoch, len(self.frames))[place]
-        rng = np.random.default_rng((self.seed, step, slot))
+        rng = np.random.default_rng((self.seed, _SAMPLE, slot))
         sensor = self._augmentation.sensors[int(rng.integers(len(self._augmentation.sensors)))]
         sample = _as_measured(self.frames, int(index), sensor, self._table, rng,
                               border=rng.random())
@@ -87,7 +100,7 @@ class TrainBatches(Dataset[Batch]):
 
 @lru_cache(maxsize=4)
 def _order(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
-    return np.random.default_rng((seed, epoch)).permutation(count)
+    return np.random.default_rng((seed, _ORDER, epoch)).permutation(count)
 
 
 def _as_measured(frames: Frames, index: int, sensor: Sensor, table: npt.NDArray[np.uint8],
@@ -102,7 +115,8 @@ def _as_measured(frames: Frames, index: int, sensor: Sensor, table: npt.NDArray[
 
 
 def held_out_samples(frames: Frames, *, label_space: LabelSpace, sensor: Sensor,
-                     count: int | None = None, seed: int = 0) -> Iterator[Sample]:
+                     count: int | None = None, seed: int = 0, rank: int = 0,
+                     world: int = 1) -> Iterator[Sample]:
     """Yield frames for scoring: no augmentation, the same sensor noise every time.
 
     Args:
@@ -111,18 +125,29 @@ def held_out_samples(frames: Frames, *, label_space: LabelSpace, sensor: Sensor,
         sensor: Noise on exact depth.
         count: Only so many, evenly spread over all; none = all.
         seed: Of the noise.
+        rank: Number of this process.
+        world: Number of processes that share the frames: each gets every `world`-th, none twice.
     """
     table = mapping(frames.label_space, label_space)
     count = len(frames) if count is None else min(count, len(frames))
-    for index in np.linspace(0, len(frames) - 1, count).round().astype(int):
+    for index in np.linspace(0, len(frames) - 1, count).round().astype(int)[rank::world]:
         rng = np.random.default_rng((seed, int(index)))
         yield _as_measured(frames, int(index), sensor, table, rng, border=0.5)
 
 
-def train_loader(batches: TrainBatches, steps: range, *, workers: int) -> DataLoader[Batch]:
-    """Return a loader of the batches of `steps`, prepared ahead by other processes."""
-    return DataLoader(batches, batch_size=None, sampler=steps, num_workers=workers,
+def train_loader(batches: TrainBatches, numbers: range, *, workers: int,
+                 pinned: bool = False) -> DataLoader[Batch]:
+    """Return a loader of the batches of these numbers, prepared ahead by other processes.
+
+    Args:
+        batches: All batches of the run.
+        numbers: Those to load, in order.
+        workers: Processes; 0 = this one.
+        pinned: Into memory from which a GPU copies by itself.
+    """
+    return DataLoader(batches, batch_size=None, sampler=numbers, num_workers=workers,
                       prefetch_factor=4 if workers else None, worker_init_fn=_start_worker,
+                      pin_memory=pinned,
                       generator=torch.Generator())  # its own: must not disturb dropout's
 
 

@@ -3,7 +3,7 @@
 """What a data set on disk is: its files by split, the unit of its depth, the meaning of its ids."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from diffpixel_core.datasets.frames import DataError
 from diffpixel_core.labels import UNLABELLED, LabelSpace
 
+UNKNOWN_COLOUR = 65535  # raw id of a pixel whose colour is that of no class
 _NO_CLASS = 256  # in the table of raw ids: neither a class nor unlabelled
 
 
@@ -55,7 +56,10 @@ class RawIds:
     others: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse ids that mean two things at once."""
+        """Refuse ids that mean two things at once, or do not fit into 16 bits."""
+        if self.first < 0 or self.first + self.classes > UNKNOWN_COLOUR:
+            raise DataError(f'ids {self.first} to {self.first + self.classes - 1} of the classes '
+                            f'do not fit into label images; they may be 0 to {UNKNOWN_COLOUR - 1}')
         both = sorted(set(self.void) & set(range(self.first, self.first + self.classes)))
         if both:
             raise DataError(f'raw ids {both} are classes and unlabelled at once; correct the '
@@ -100,17 +104,51 @@ class RawIds:
 
 
 @dataclass(frozen=True)
+class LabelColours:
+    """The colours that stand for ids in colour-coded label images.
+
+    Attributes:
+        rgb: The colours, three of 0..255 each.
+        ids: The raw id each of them stands for.
+        of_palettes: Whether palette images are colour-coded too; else their indices are the ids,
+            and a palette that says otherwise is refused.
+    """
+
+    rgb: tuple[tuple[int, int, int], ...]
+    ids: tuple[int, ...]
+    of_palettes: bool = False
+
+    def raw_ids(self, colours: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint16]:
+        """Return `(H, W)` raw ids of `(H, W, 3)` RGB; `UNKNOWN_COLOUR` where it is none of them."""
+        codes = _codes(np.array(self.rgb, np.uint8))
+        order = np.argsort(codes)
+        codes = codes[order]
+        wanted = _codes(colours)
+        place = np.minimum(np.searchsorted(codes, wanted), len(codes) - 1)
+        ids = np.array(self.ids, np.uint16)[order][place]
+        return np.where(codes[place] == wanted, ids, np.uint16(UNKNOWN_COLOUR))
+
+
+def _codes(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
+    return np.asarray(rgb.astype(np.int32) @ np.array([65536, 256, 1], np.int32), np.int32)
+
+
+@dataclass(frozen=True)
 class Description:
     """A data set on disk.
 
     Attributes:
         name: What to call it: 'nyudv2', or its own name.
-        layout: The convention its files follow, a key of `layouts.LAYOUTS`, or 'yaml'.
+        layout: The convention its files follow: a key of `layouts.LAYOUTS`, 'sunrgbd', 'images'
+            (plain folders) or 'yaml'.
         root: Its folder.
         splits: Frames by split: 'train', 'val', 'test'; 'all' where there are no splits.
         depth_unit: One of `depth.READABLE_UNITS`.
         label_space: What the classes are.
         raw_ids: What the numbers in its label images mean.
+        label_colours: What the colours in its label images mean, if those may be colour-coded.
+        intrinsics: fx, fy, cx, cy of its camera, pixels; None = in the folder's camera file.
+        lists: The file that named the frames of a split, where one did.
     """
 
     name: str
@@ -120,6 +158,14 @@ class Description:
     depth_unit: str
     label_space: LabelSpace
     raw_ids: RawIds
+    label_colours: LabelColours | None = None
+    intrinsics: tuple[float, float, float, float] | None = None
+    lists: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def metric(self) -> bool:
+        """Whether its depth is in metres, not only an affine image of them."""
+        return self.depth_unit != 'relative'
 
     def frames(self, split: str) -> Sequence[FrameFiles]:
         """Return the frames of a split.
@@ -131,5 +177,7 @@ class Description:
             raise DataError(f'{self.root} ({self.layout}) has no split {split!r}; it has '
                             f'{", ".join(self.splits)}')
         if not self.splits[split]:
-            raise DataError(f'split {split!r} of {self.root} is empty')
+            where = f': {self.lists[split]} names no frame' if split in self.lists else ''
+            raise DataError(f'split {split!r} of {self.root} is empty{where}; add frames or choose '
+                            'another split')
         return self.splits[split]

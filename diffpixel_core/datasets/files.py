@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from diffpixel_core.datasets.description import Description
+from diffpixel_core.datasets.description import UNKNOWN_COLOUR, Description
 from diffpixel_core.datasets.frames import DataError, LabelledFrame
+from diffpixel_core.datasets.label_images import read_ids, read_label_picture
 from diffpixel_core.depth import depth_in_metres
 from diffpixel_core.geometry import NYU_CAMERA, Camera
 from diffpixel_core.image_folder import (
     ImageFolderError,
     read_camera,
     read_colour,
-    read_ids,
     read_raw_depth,
 )
 
@@ -87,7 +87,8 @@ class FileFrames:
         assert file.label is not None
         rgb = read_colour(file.colour)
         depth = read_raw_depth(file.depth, self.description.depth_unit)
-        labels = self.description.raw_ids.translate(read_ids(file.label), name=file.label)
+        labels = self.description.raw_ids.translate(raw_label_ids(self.description, file.label),
+                                                    name=file.label)
         cosine = None if file.cosine is None else _cosine(file.cosine)
         height, width = rgb.shape[:2]
         for path, image in ((file.depth, depth), (file.label, labels), (file.cosine, cosine)):
@@ -99,8 +100,51 @@ class FileFrames:
         return Stored(rgb, depth, labels, cosine)
 
     def camera(self, frame: LabelledFrame) -> Camera:
-        """Return the camera in the folder's camera file, else NYU's at the size of the frame."""
-        return folder_camera(self.description.root, *frame.labels.shape)
+        """Return the camera of the data set or its folder, else NYU's at the frame's size."""
+        height, width = frame.labels.shape
+        if self.description.intrinsics is not None:
+            return Camera(width, height, *self.description.intrinsics)
+        return folder_camera(self.description.root, height, width)
+
+
+def raw_label_ids(description: Description, path: Path) -> npt.NDArray[Any]:
+    """Return the ids in a label image of a data set, before `raw_ids` gives them their meaning.
+
+    Returns:
+        `(H, W)` uint8 or uint16.
+
+    Raises:
+        DataError: If it is colour-coded and a colour is that of no class, or the palette of an
+            image of indices gives a class the colour of another.
+        ImageFolderError: If the file is missing, damaged, or no label image.
+    """
+    coded = description.label_colours
+    if coded is None:
+        return read_ids(path)
+    ids, colours = read_label_picture(path)
+    if colours is None:
+        assert ids is not None
+        if not coded.of_palettes or ids.dtype != np.uint8:
+            return ids
+        colours = np.asarray(np.repeat(ids[..., None], 3, axis=2), np.uint8)
+    by_colour = coded.raw_ids(colours)
+    unknown = by_colour == UNKNOWN_COLOUR
+    if ids is None or coded.of_palettes:
+        if unknown.any():
+            found, counts = np.unique(colours[unknown], axis=0, return_counts=True)
+            said = ', '.join(f'{tuple(map(int, rgb))} ({n} pixels)' for rgb, n in
+                             list(zip(found, counts, strict=True))[:5])
+            raise DataError(f'{path} holds colour {said}, which is that of no class; add it to the '
+                            'classes or to void')
+        return by_colour
+    table = description.raw_ids.table
+    contrary = ~unknown & (table[by_colour] != table[ids])
+    if contrary.any():
+        y, x = np.argwhere(contrary)[0]
+        raise DataError(f'{path} is a palette image whose index {ids[y, x]} has the colour of id '
+                        f"{by_colour[y, x]}; set label_images to 'colours' if colours are meant, "
+                        "to 'ids' if indices are")
+    return ids
 
 
 def as_frame(name: str, stored: Stored, unit: str) -> LabelledFrame:

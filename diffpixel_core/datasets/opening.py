@@ -31,7 +31,8 @@ def open_frames(config: DataConfig, role: Role) -> Frames:
     else:
         description = describe(Path(config.path if role == 'train' or not config.val_path
                                     else config.val_path).expanduser(),
-                               depth_unit=config.depth_unit, label_space=config.labels)
+                               depth_unit=config.depth_unit, label_space=config.labels,
+                               raw_depth=config.raw_depth)
         split = _split(config, description, role)
     frames = FileFrames(description, split)
     if not config.in_memory:

@@ -10,6 +10,7 @@ from diffpixel_core.report.data import (
     Card,
     Check,
     ClassScore,
+    Confusion,
     Latency,
     Loss,
     ReportData,
@@ -20,6 +21,6 @@ from diffpixel_core.report.data import (
 from diffpixel_core.report.page import render_page, write_report
 
 __all__ = [
-    'Card', 'Check', 'ClassScore', 'Latency', 'Loss', 'ReportData', 'ReportError', 'ReportFrame',
-    'Table', 'render_page', 'write_report',
+    'Card', 'Check', 'ClassScore', 'Confusion', 'Latency', 'Loss', 'ReportData', 'ReportError',
+    'ReportFrame', 'Table', 'render_page', 'write_report',
 ]

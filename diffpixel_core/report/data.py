@@ -5,6 +5,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
+
 from diffpixel_core.errors import DiffPixelError
 from diffpixel_core.labels import LabelSpace
 from diffpixel_core.report.pictures import Depth, Image
@@ -43,6 +46,20 @@ class ClassScore:
     label: int
     iou: float  # 0..1
     share: float  # part of the labelled pixels, 0..1
+
+
+@dataclass(frozen=True, eq=False)
+class Confusion:
+    """What each true class was taken for.
+
+    Attributes:
+        counts: `(K, K + 1)` integers; row = truth, column = prediction, the last column counts
+            predictions that are no class.
+        hint: What was counted.
+    """
+
+    counts: npt.NDArray[np.int64]
+    hint: str = ''
 
 
 @dataclass(frozen=True)
@@ -107,6 +124,7 @@ class ReportData:
     frames_title: str = 'What went in, what came out'
     frames_in_order: bool = False  # else the frame with the most to see goes first
     class_scores: Sequence[ClassScore] = ()
+    confusion: Confusion | None = None
     latency: Latency | None = None
     tables: Sequence[Table] = ()
     flow: Mapping[str, int] = field(default_factory=dict)  # parts of the input frames; 'out' first

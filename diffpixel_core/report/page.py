@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from diffpixel_core.labels import UNLABELLED, LabelSpace
+from diffpixel_core.report.confusion import confusion_picture
 from diffpixel_core.report.data import (
     Check,
     Latency,
@@ -74,6 +75,7 @@ def render_page(data: ReportData) -> str:
         _header(data),
         _contact_sheet(data),
         _classes(data),
+        _confusion(data),
         _latency(data.latency),
         *(_table(table) for table in data.tables),
         _flow(data),
@@ -207,6 +209,17 @@ def _classes(data: ReportData) -> str:
         '<p class="hint">Intersection over union in %, over all scored frames; on the right each '
         'class’s share of the labelled pixels. Only classes that occur in the truth.</p>'
         f'<div class="bars">{rows}</div></section>'
+    )
+
+
+def _confusion(data: ReportData) -> str:
+    if data.confusion is None or not data.confusion.counts.any():
+        return ''
+    return (
+        '<section id="confusion"><h2>What was taken for what</h2>'
+        '<p class="hint">Each row is a true class, in % of its pixels; each column is what the '
+        f'model said. Point at a field to read it. {_text(data.confusion.hint)}</p>'
+        f'<div class="scroll">{confusion_picture(data.confusion, data.label_space)}</div></section>'
     )
 
 

@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a training run writes down and shows: CSV, TensorBoard, progress bar or log lines."""
 
+import contextlib
 import csv
+import io
 import logging
 import time
 from pathlib import Path
@@ -11,10 +13,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
+from diffpixel_core.train.guard import TrainError, write_whole
+
 logger = logging.getLogger(__name__)
 
-COLUMNS = ('step', 'minutes', 'lr', 'loss', 'loss_rgb', 'loss_x', 'loss_ensemble', 'gradient_norm',
-           'images_per_s', 'loader_share', 'miou', 'pixel_accuracy', 'mean_accuracy')
+COLUMNS = ('step', 'epoch', 'minutes', 'lr', 'loss', 'loss_rgb', 'loss_x', 'loss_ensemble',
+           'gradient_norm', 'images_per_s', 'loader_share', 'miou', 'pixel_accuracy',
+           'mean_accuracy', 'miou_rgb', 'miou_depth')
 
 
 class TrainingLog:
@@ -27,13 +32,16 @@ class TrainingLog:
         step: Steps done before; rows of later steps (of an interrupted run) are dropped.
         total: Steps of the run, for display.
         every: Steps per row.
+        epoch_steps: Steps per epoch.
     """
 
-    def __init__(self, output: Path, *, step: int, total: int, every: int) -> None:
+    def __init__(self, output: Path, *, step: int, total: int, every: int,
+                 epoch_steps: float) -> None:
         self._path = output / 'metrics.csv'
         self._first_step = step
         self._total = total
         self._every = every
+        self._epoch_steps = epoch_steps
         self._rows: list[dict[str, float]] = []
         self._waited_s = 0.0
         self._images = 0
@@ -53,10 +61,13 @@ class TrainingLog:
             with self._path.open(newline='') as file:
                 kept = [row for row in csv.DictReader(file)
                         if int(row['step']) <= self._first_step]
-        self._file = self._path.open('w', newline='')
+        text = io.StringIO(newline='')
+        table = csv.DictWriter(text, COLUMNS, extrasaction='ignore')
+        table.writeheader()
+        table.writerows(kept)
+        write_whole(self._path, text.getvalue())
+        self._file = self._path.open('a', newline='')
         self._csv = csv.DictWriter(self._file, COLUMNS)
-        self._csv.writeheader()
-        self._csv.writerows(kept)
         self._board = SummaryWriter(
             str(self._path.parent), purge_step=self._first_step + 1 if self._first_step else None)
         if self._progress is not None:
@@ -69,8 +80,9 @@ class TrainingLog:
         """Close the files, end the bar."""
         if self._progress is not None:
             self._progress.stop()
-        self._board.close()
-        self._file.close()
+        with contextlib.suppress(OSError):  # on a full disk the row itself has said so
+            self._board.close()
+            self._file.close()
 
     def step(self, step: int, row: dict[str, float], *, images: int, waited_s: float,
              minutes: float, done: float) -> None:
@@ -119,8 +131,13 @@ class TrainingLog:
         self._since = time.monotonic() if not self._rows else started
 
     def _write(self, step: int, values: dict[str, float], minutes: float) -> None:
-        self._csv.writerow({'step': step, 'minutes': f'{minutes:.2f}',
-                            **{key: repr(float(value)) for key, value in values.items()}})
-        self._file.flush()
-        for key, value in values.items():
-            self._board.add_scalar(key, value, step)
+        try:
+            self._csv.writerow({'step': step, 'epoch': f'{step / self._epoch_steps:.3f}',
+                                'minutes': f'{minutes:.2f}',
+                                **{key: repr(float(value)) for key, value in values.items()}})
+            self._file.flush()
+            for key, value in values.items():
+                self._board.add_scalar(key, value, step)
+        except OSError as error:
+            raise TrainError(f'cannot write {self._path} ({error.strerror}); free some space and '
+                             'resume') from error
