@@ -17,7 +17,7 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.progress import track
 
-from diffpixel_core.datasets.files import FileFrames, Stored, as_frame, folder_camera
+from diffpixel_core.datasets.files import FileFrames, Stored, as_frame
 from diffpixel_core.datasets.frames import DataError, LabelledFrame
 from diffpixel_core.geometry import Camera
 
@@ -50,7 +50,7 @@ class MappedFrames:
         self.label_space = frames.label_space
         self.names: Sequence[str] = frames.names
         self.cameras: Sequence[str] = frames.cameras
-        self._root = frames.description.root
+        self._frames = frames
         self._unit = frames.description.depth_unit
         index = _read_index(cache)
         fingerprint = _fingerprint(frames)
@@ -83,8 +83,8 @@ class MappedFrames:
                         self._unit)
 
     def camera(self, frame: LabelledFrame) -> Camera:
-        """Return the camera in the folder's camera file, else NYU's at the size of the frame."""
-        return folder_camera(self._root, *frame.labels.shape)
+        """Return the camera of the data set or its folder, else NYU's at the frame's size."""
+        return self._frames.camera(frame)
 
 
 def _read_index(cache: Path) -> dict[str, Any] | None:
@@ -98,7 +98,8 @@ def _read_index(cache: Path) -> dict[str, Any] | None:
 def _fingerprint(frames: FileFrames) -> str:
     """Return a hash of everything the arrays depend on; touches no file content."""
     description = frames.description
-    digest = hashlib.sha256(f'{description.depth_unit} {description.raw_ids}'.encode())
+    digest = hashlib.sha256(f'{description.depth_unit} {description.raw_ids} '
+                            f'{description.label_colours}'.encode())
     for file in frames.files:
         for path in (file.colour, file.depth, file.label, file.cosine):
             if path is not None and path.exists():
