@@ -165,8 +165,8 @@ def test_bad_depth_images_are_named(tmp_path: Path) -> None:
         cv2.imwrite(str(file.depth), depth)
     verdicts = {verdict.text: verdict.files for verdict in examine(description).verdicts
                 if verdict.severity != 'note'}
-    for text, file in (('measured next to nothing', files[0]), ('one and the same', files[1]),
-                       ('cut off at their largest value (mostly 2.5 m)', files[2]),
+    for text, file in (('next to no measured pixel', files[0]), ('one and the same', files[1]),
+                       ('cut off at the largest value (mostly 2.5 m)', files[2]),
                        ('more than 4 times nearer or farther', files[3])):
         assert [named for told, named in verdicts.items() if text in told] == [(file.depth.name,)]
 
@@ -181,7 +181,7 @@ def test_ids_out_of_range_are_counted_by_file(tmp_path: Path) -> None:
     assert file.label is not None
     assert found.as_json()['labels']['out_of_range'] == {
         '57': {'pixels': 14, 'frames': 1, 'files': {file.label.name: 14}}}
-    assert '57 (14 pixels in 1 files)' in told(found.verdicts, 'error')
+    assert '57 (14 pixels in 1 file)' in told(found.verdicts, 'error')
     assert any(file.label.name in verdict.files for verdict in found.verdicts)
 
 
@@ -256,8 +256,8 @@ def test_damaged_missing_and_ill_sized_files_are_named(tmp_path: Path) -> None:
     assert found.depth.median_m is not None
     named = {verdict.text: verdict.files for verdict in found.verdicts
              if verdict.severity == 'error'}
-    for text, path in (('cannot be read', files[0].colour), ('do not exist', files[1].depth),
-                       ("not of their colour image's size", files[2].label),
+    for text, path in (('cannot be read', files[0].colour), ('1 file missing', files[1].depth),
+                       ('of another size than the colour', files[2].label),
                        ('one grey all over', files[3].colour)):
         assert path is not None
         assert [names for told, names in named.items() if text in told] == [(path.name,)]

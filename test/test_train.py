@@ -163,7 +163,8 @@ def test_a_run_learns_and_its_model_scores(frames: Path, tmp_path: Path) -> None
     plain = AugmentConfig(jitter=0, blur=0, noise=0, jpeg=0, grey=0, holes=0, scale=(1, 1),
                           drop_depth=0.2, drop_colour=0.2)
     config = tiny(frames, tmp_path, steps=40, batch=4, augment=plain, validate_every=40,
-                  optimiser=OptimiserConfig(lr=1e-3, ema=0.8))
+                  drop_path=0.0,
+                  optimiser=OptimiserConfig(lr=1e-3, head_lr_factor=1.0, ema=0.8))
     model = train(config)
     _, manifest = load_model(model)
     scores = manifest.metrics['held_out']

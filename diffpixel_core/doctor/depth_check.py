@@ -5,6 +5,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from diffpixel_core.datasets.description import Description
 from diffpixel_core.depth import DEPTH_UNITS, depth_in_metres
 from diffpixel_core.doctor.reading import Counts, Measured, explains, merged
-from diffpixel_core.doctor.verdict import Verdict, counted, named
+from diffpixel_core.doctor.verdict import Severity, Verdict, counted, named
 
 UNIT_NAMES = {'mm': 'millimetres', 'm': 'metres', 'm5000': 'm x 5000',
               'sun': 'SUN RGB-D\'s rotated millimetres', 'relative': 'a picture without a scale'}
@@ -110,7 +111,7 @@ def _type_verdicts(description: Description, frames: Sequence[Measured]) -> list
             by_type.setdefault(frame.depth_type, []).append(frame)
     verdicts = []
     for depth_type, of_type in by_type.items():
-        text = f'{counted(len(of_type), len(frames), "depth image")} hold {depth_type}'
+        text = f'{counted(len(of_type), len(frames), "depth image", "hold")} {depth_type}'
         best, ranges = _best_unit(of_type, depth_type)
         if depth_type == 'uint8':
             text += ', a picture of depth that has lost its scale'
@@ -204,7 +205,10 @@ def _content_verdicts(description: Description, frames: Sequence[Measured]) -> l
     frames = [frame for frame in frames if explains(unit, frame.depth_type)]
     if not frames:
         return []
-    empty, flat, clipped, medians = [], [], [], []
+    empty: list[Path] = []
+    flat: list[Path] = []
+    clipped: list[tuple[float, Path]] = []
+    medians: list[tuple[float, Path]] = []
     holes = 0.0
     for frame in frames:
         metres = _metres(frame.depth, unit)
@@ -221,37 +225,33 @@ def _content_verdicts(description: Description, frames: Sequence[Measured]) -> l
         elif frame.depth.counts[metres.argmax()] > _CLIPPED * measured.sum() and measured.size > 9:
             clipped.append((float(metres.max()), frame.file.depth))
     n = len(frames)
-    verdicts = []
-    if empty:
-        verdicts.append(Verdict('error', f'{counted(len(empty), n, "depth image")} measured next '
-                                'to nothing', 'record or export them again, or leave them out',
-                                named(empty, root)))
-    if flat:
-        verdicts.append(Verdict('error', f'{counted(len(flat), n, "depth image")} hold one and the '
-                                'same depth everywhere', 'export them again, or leave them out',
-                                named(flat, root)))
-    if clipped:
-        limit = Counter(round(metres, 2) for metres, _ in clipped).most_common(1)[0][0]
-        verdicts.append(Verdict('warning', f'{counted(len(clipped), n, "depth image")} are cut off '
-                                f'at their largest value (mostly {limit:g} m), which more than '
-                                f'{_CLIPPED:.0%} of their pixels hold',
-                                'export depth without a limit, or write these pixels as 0',
-                                named((path for _, path in clipped), root)))
+
+    def told(paths: list[Path], verb: str, text: str, remedy: str, *,
+             severity: Severity = 'warning') -> None:
+        if paths:
+            which = counted(len(paths), n, 'depth image', verb)
+            verdicts.append(Verdict(severity, f'{which} {text}', remedy, named(paths, root)))
+
+    verdicts: list[Verdict] = []
+    told(empty, 'hold', 'next to no measured pixel', 'record or export them again, or leave them '
+         'out', severity='error')
+    told(flat, 'hold', 'one and the same depth everywhere', 'export them again, or leave them out',
+         severity='error')
+    limits = Counter(round(metres, 2) for metres, _ in clipped).most_common(1)
+    for limit, _ in limits:
+        told([path for _, path in clipped], 'are', f'cut off at the largest value (mostly '
+             f'{limit:g} m): more than {_CLIPPED:.0%} of the pixels have it',
+             'export depth without a limit, or write these pixels as 0')
     levels = merged([frame.depth for frame in frames]).values.size
     if unit != 'relative' and n >= _FRAMES_FOR_LEVELS and n > len(flat) + len(empty) and (
             levels <= _LEVELS_OF_8_BITS):
         verdicts.append(Verdict('warning', f'{n} depth images hold {levels} different values '
                                 'together, like 8-bit pictures saved with more bits',
                                 'check that the metres are right'))
-    if medians:
-        middle = float(np.median([median for median, _ in medians]))
-        other = [path for median, path in medians
-                 if not middle / _OUTLIER < median < middle * _OUTLIER]
-        if other:
-            verdicts.append(Verdict('warning', f'{counted(len(other), n, "depth image")} lie more '
-                                    f'than {_OUTLIER:g} times nearer or farther than the others, '
-                                    f'whose median is {middle:.2f} m',
-                                    'check whether they are in another unit', named(other, root)))
+    middle = float(np.median([median for median, _ in medians])) if medians else 0.0
+    told([path for median, path in medians if not middle / _OUTLIER < median < middle * _OUTLIER],
+         'lie', f'more than {_OUTLIER:g} times nearer or farther than the others, whose median is '
+         f'{middle:.2f} m', 'check whether they are in another unit')
     return [*verdicts, *_hole_verdicts(holes, unit)]
 
 

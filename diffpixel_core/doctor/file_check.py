@@ -11,13 +11,13 @@ from pathlib import Path
 from diffpixel_core.datasets.description import Description
 from diffpixel_core.doctor.alignment import combined
 from diffpixel_core.doctor.reading import Measured
-from diffpixel_core.doctor.verdict import Verdict, counted, named, within
+from diffpixel_core.doctor.verdict import Verdict, counted, files_of, named, within
 
 _BLANK = 2.0  # standard deviation of grey values
 _FAR_SHIFT = 5  # pixels; a few occur in public data
 _FAULTS = {
-    'unreadable': ('cannot be read', 'copy or export them again, or leave their frames out'),
-    'size': ('are not of their colour image\'s size', 'register depth to the colour camera and '
+    'unreadable': ('that cannot be read', 'copy or export them again, or leave their frames out'),
+    'size': ('of another size than the colour image', 'register depth to the colour camera and '
              'write labels at its size; neither is resized here'),
 }
 
@@ -30,15 +30,16 @@ def file_verdicts(description: Description, frames: Sequence[Measured]) -> list[
         if faults:
             paths = {fault.path: fault for fault in faults}
             first = next(iter(paths.values()))
-            reason = first.text.replace(str(first.path), '').strip(' :')
-            verdicts.append(Verdict('error', f'{_files(len(paths))} {text}, the first is '
+            words = first.text.replace(str(first.path), '').split()
+            reason = ' '.join(words).split(';')[0].strip(' :')
+            verdicts.append(Verdict('error', f'{files_of(len(paths))} {text}: '
                                     f'{within(first.path, description.root)} ({reason})', remedy,
                                     named(paths, description.root)))
     blank = [frame.file.colour for frame in frames
              if frame.contrast is not None and frame.contrast < _BLANK]
     if blank:
-        verdicts.append(Verdict('error', f'{counted(len(blank), len(frames), "colour image")} show '
-                                'nothing, one grey all over', 'leave them out',
+        which = counted(len(blank), len(frames), 'colour image', 'show')
+        verdicts.append(Verdict('error', f'{which} nothing, one grey all over', 'leave them out',
                                 named(blank, description.root)))
     sizes = Counter(frame.size for frame in frames if frame.size is not None)
     if len(sizes) > 1:
@@ -87,7 +88,7 @@ def split_verdicts(description: Description, splits: Sequence[str]) -> list[Verd
     missing = [path for split in splits for file in description.splits[split]
                for path in (file.colour, file.depth, file.label) if path and not path.is_file()]
     if missing:
-        verdicts.append(Verdict('error', f'{_files(len(missing))} do not exist, the first is '
+        verdicts.append(Verdict('error', f'{files_of(len(missing))} missing, the first is '
                                 f'{within(missing[0], description.root)}',
                                 'restore them, or take their frames out of the lists',
                                 named(missing, description.root)))
@@ -124,10 +125,6 @@ def _shared(description: Description, one: str, two: str) -> list[Path]:
         if any(path == file.colour or digest(path) == digest(file.colour) for path in twins):
             shared.append(file.colour)
     return shared
-
-
-def _files(number: int) -> str:
-    return f'{number} file{"s" * (number != 1)}'
 
 
 def _frames(number: int) -> str:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from diffpixel_core.datasets.description import Description
 from diffpixel_core.doctor.reading import Measured, merged
-from diffpixel_core.doctor.verdict import Verdict, counted, named, within
+from diffpixel_core.doctor.verdict import Verdict, counted, files_of, named, within
 from diffpixel_core.labels import UNLABELLED
 
 _FLOOR_BELOW_WALL = 0.2  # of the image's height
@@ -82,8 +82,8 @@ def label_verdicts(description: Description, frames: Sequence[Measured]) -> list
                         'scoring')]
     verdicts = []
     if bare:
-        which = counted(len(bare), len(frames), 'frame')
-        verdicts.append(Verdict('error', f'{which} have no label image',
+        which = counted(len(bare), len(frames), 'frame', 'have')
+        verdicts.append(Verdict('error', f'{which} no label image',
                                 'leave them out of the lists', named(bare, root)))
     read = [frame for frame in frames if frame.labelled]
     if not read:
@@ -141,15 +141,16 @@ def _out_of_range_verdicts(description: Description, summary: LabelSummary) -> l
     for found in summary.out_of_range.values():
         for name, pixels in found.items():
             files[name] = files.get(name, 0) + pixels
-    told = ', '.join(f'{i} ({sum(found.values())} pixels in {len(found)} files)'
+    told = ', '.join(f'{i} ({sum(found.values())} pixels in {files_of(len(found))})'
                      for i, found in sorted(summary.out_of_range.items())[:5])
     more = f' and {len(summary.out_of_range) - 5} more ids' * (len(summary.out_of_range) > 5)
     void = ', '.join(map(str, ids.void)) or 'none'
+    which = counted(len(files), summary.frames, 'label image', 'hold')
     return [Verdict(
-        'error', f'{counted(len(files), summary.frames, "label image")} hold ids that are neither '
-        f'a class ({ids.first}..{ids.first + ids.classes - 1}) nor unlabelled ({void}): '
-        f'{told}{more}', 'correct label_offset, void or the label space; training refuses these '
-        'files', tuple(sorted(files, key=lambda name: -files[name])[:_FILES_PER_ID]))]
+        'error', f'{which} ids that are neither a class ({ids.first}..'
+        f'{ids.first + ids.classes - 1}) nor unlabelled ({void}): {told}{more}',
+        'correct label_offset, void or the label space; training refuses these files',
+        tuple(sorted(files, key=lambda name: -files[name])[:_FILES_PER_ID]))]
 
 
 def _content_verdicts(description: Description, frames: Sequence[Measured]) -> list[Verdict]:
@@ -165,7 +166,7 @@ def _content_verdicts(description: Description, frames: Sequence[Measured]) -> l
     if blank:
         verdicts.append(Verdict(
             'error' if len(blank) == len(frames) else 'warning',
-            f'{counted(len(blank), len(frames), "label image")} have no labelled pixel at all',
+            f'{counted(len(blank), len(frames), "label image", "have")} no labelled pixel at all',
             'leave them out; a batch of nothing else gives no loss',
             named(blank, description.root)))
     elif total and summary.histogram['unlabelled'] > _MUCH_UNLABELLED * total:

@@ -38,6 +38,7 @@ _ROWS = 5
 _WIDTH_IN, _DPI = 16.0, 100
 _PICTURE_WIDTH = 480  # pixels; more would not be seen
 _INK, _FAINT, _PAPER, _BAD = '#1c2733', '#6b7785', '#ffffff', (214, 0, 110)
+_NO_CLASS = (255, 0, 255)
 _MARKS: dict[Severity, tuple[str, str]] = {
     'error': ('✗', '#c2263a'), 'warning': ('!', '#b06a00'), 'note': ('·', '#3b6ea5')}
 
@@ -154,7 +155,7 @@ def _labels(description: Description, ids: npt.NDArray[Any]) -> Image:
     classes = description.raw_ids.table[ids]
     known = np.where(classes < UNLABELLED, classes, UNLABELLED).astype(np.uint8)
     picture = _hatched(description.label_space.colourise(known), classes == UNLABELLED)
-    picture[classes > UNLABELLED] = (255, 0, 255)
+    picture[classes > UNLABELLED] = _NO_CLASS
     return picture
 
 
@@ -189,7 +190,7 @@ def _subtitle(examination: Examination) -> str:
     splits = ', '.join(f'{split} {len(files)}' for split, files in description.splits.items())
     return (f'layout {description.layout}   ·   frames: {splits} ({len(examination.frames)} read)'
             f'   ·   depth: {UNIT_NAMES[description.depth_unit]}'
-            f'   ·   labels: {description.label_space.name}')
+            + f'   ·   labels: {description.label_space.name}' * bool(examination.labels.frames))
 
 
 def _aspect(frame: Pictures) -> float:
@@ -227,6 +228,7 @@ def _depth_scale(figure: Figure, examination: Examination,
     share = weights / max(1, counts.counts.sum())
     axes.bar(middles, share, width=edges[1] - edges[0], color=colours)
     axes.set_xlim(0, limit)
+    axes.set_ylim(0, 1.12 * max(float(share.max()), 1e-9))
     axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
     axes.tick_params(labelsize=9, colors=_FAINT, length=3)
     axes.spines['bottom'].set_visible(True)
@@ -244,7 +246,7 @@ def _depth_scale(figure: Figure, examination: Examination,
 
 def _legend(figure: Figure, examination: Examination, box: tuple[float, float, float, float],
             total: float) -> None:
-    """Draw the classes that occur, commonest first, with their share of the labelled pixels."""
+    """Draw the classes that occur, commonest first, with their share of all pixels."""
     axes = _axes(figure, box, total)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
@@ -256,21 +258,25 @@ def _legend(figure: Figure, examination: Examination, box: tuple[float, float, f
                    size=11, weight='bold', color=_INK, loc='left', pad=4)
     order = sorted((name for name in histogram if histogram[name]),
                    key=lambda name: -histogram[name])
+    rows = [(name, space.colours[space.index(name)] / 255, histogram[name]) for name in order]
+    stray = sum(sum(files.values()) for files in examination.labels.out_of_range.values())
+    if stray:
+        rows.insert(0, ('no class', np.array(_NO_CLASS) / 255, stray))
+    pixels += stray
     columns, lines = 4, 10
-    for place, name in enumerate(order[:columns * lines]):
+    for place, (name, colour, number) in enumerate(rows[:columns * lines]):
         column, line = divmod(place, lines)
         x, y = column / columns, 1 - (line + 0.8) / lines
-        colour = space.colours[space.index(name)] / 255
         axes.add_patch(Rectangle((x, y), 0.022, 0.065, facecolor=colour, edgecolor='none'))
-        text = f'{name}  {histogram[name] / pixels:.1%}'
+        text = f'{name}  {number / pixels:.1%}'
         axes.text(x + 0.03, y + 0.032, text, size=9, color=_INK, va='center')
 
 
 def _verdict_lines(examination: Examination) -> list[tuple[Severity | None, list[str]]]:
     rows: list[tuple[Severity | None, list[str]]] = []
     for verdict in examination.verdicts[:12]:
-        text = verdict.text + (f': {verdict.remedy}' if verdict.remedy else '')
-        rows.append((verdict.severity, _wrapped(text, 165)))
+        text = verdict.text + (f'  →  {verdict.remedy}' if verdict.remedy else '')
+        rows.append((verdict.severity, _wrapped(text, 200)))
     return rows or [(None, ['nothing looks wrong'])]
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 Severity = Literal['error', 'warning', 'note']
 SEVERITIES: tuple[Severity, ...] = ('error', 'warning', 'note')
 _FILES_NAMED = 20
+_SINGULAR = {'hold': 'holds', 'are': 'is', 'have': 'has', 'show': 'shows', 'lie': 'lies'}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +46,18 @@ def within(path: Path, root: Path) -> str:
     return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
 
 
-def counted(number: int, total: int, what: str) -> str:
-    """Return such as 'all 40 frames', '1 of 40 frames'."""
+def counted(number: int, total: int, what: str, verb: str) -> str:
+    """Return such as 'all 40 frames have', '1 of 40 frames has', 'the only frame has'."""
     if total == 1:
-        return f'the only {what}'
-    if number == total == 2:
-        return f'both {what}s'
-    return f'all {total} {what}s' if number == total else f'{number} of {total} {what}s'
+        return f'the only {what} {_SINGULAR[verb]}'
+    if number == total:
+        return f'{"both" if total == 2 else f"all {total}"} {what}s {verb}'
+    return f'{number} of {total} {what}s {_SINGULAR[verb] if number == 1 else verb}'
+
+
+def files_of(number: int) -> str:
+    """Return such as '1 file', '2 files'."""
+    return f'{number} file{"s" * (number != 1)}'
 
 
 def sorted_by_severity(verdicts: Sequence[Verdict]) -> list[Verdict]:
