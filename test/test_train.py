@@ -162,7 +162,7 @@ def test_signal_handlers_are_given_back(frames: Path, tmp_path: Path) -> None:
 def test_a_run_learns_and_its_model_scores(frames: Path, tmp_path: Path) -> None:
     plain = AugmentConfig(jitter=0, blur=0, noise=0, jpeg=0, grey=0, holes=0, scale=(1, 1),
                           drop_depth=0.2, drop_colour=0.2)
-    config = tiny(frames, tmp_path, steps=40, batch=4, augment=plain, validate_every=40,
+    config = tiny(frames, tmp_path, steps=80, batch=4, augment=plain, validate_every=80,
                   drop_path=0.0,
                   optimiser=OptimiserConfig(lr=1e-3, head_lr_factor=1.0, ema=0.8))
     model = train(config)
@@ -173,7 +173,7 @@ def test_a_run_learns_and_its_model_scores(frames: Path, tmp_path: Path) -> None
     assert scores['miou_depth'] > 0.5
     assert scores['frames'] == 4
     assert manifest.input_size == (32, 48)
-    assert manifest.provenance['steps'] == 40
+    assert manifest.provenance['steps'] == 80
 
 
 def test_clock_ends_the_run_and_its_schedule(frames: Path, tmp_path: Path) -> None:
