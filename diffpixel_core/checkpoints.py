@@ -161,7 +161,8 @@ def read_manifest(path: str | Path) -> Manifest:
 
 
 def require_same_tensors(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], *,
-                         name: str) -> None:
+                         name: str, remedy: str = 'Use the model and label space it was trained '
+                         'with') -> None:
     """Check that two state dicts have the same keys and shapes.
 
     Raises:
@@ -174,7 +175,7 @@ def require_same_tensors(found: Mapping[str, Tensor], wanted: Mapping[str, Tenso
                if key in found and found[key].shape != tensor.shape]
     if faults:
         raise CheckpointError(f'{name} does not fit the model: ' + '; '.join(faults)
-                              + '. Use the model and label space it was trained with')
+                              + f'. {remedy}')
 
 
 def load_model(path: str | Path) -> tuple[nn.Module, Manifest]:

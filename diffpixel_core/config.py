@@ -18,6 +18,7 @@ from diffpixel_core.labels import LABEL_SPACES, is_label_space
 from diffpixel_core.recipes import RECIPES, merged
 
 Sensor = Literal['perfect', 'kinect_v1', 'realsense']
+FreshPart = Literal['classifier', 'decoder', 'fusions']  # 'decoder' has the classifier, too
 
 
 class ConfigError(DiffPixelError):
@@ -186,8 +187,9 @@ class TrainConfig:
     validate_every: int = 250               # steps
     val_frames: int = 100                   # held-out frames scored while training
     save_every: int = 250                   # steps between resumable checkpoints
-    resume: bool = False                    # continue from <output>/last.ckpt
+    resume: bool = False                    # continue from <output>/last.ckpt, not from init_from
     init_from: str | None = None            # model directory whose weights to start from
+    init_fresh: tuple[FreshPart, ...] = ()  # parts of the network that do not: for other classes
     backbone_weights: str | None = None     # ImageNet weights: a file or a Hub repository
     data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -223,9 +225,9 @@ class TrainConfig:
         if self.precision == '16-mixed' and self.strategy == 'fsdp':
             raise ConfigError("precision '16-mixed' cannot be sharded: its scaling of gradients "
                               "does not know shards; use 'bf16-mixed' with strategy 'fsdp'")
-        if self.resume and self.init_from is not None:
-            raise ConfigError('resume and init_from contradict: a resumed run has its weights; '
-                              'leave one of them out')
+        if self.init_fresh and self.init_from is None:
+            raise ConfigError(f'init_fresh {list(self.init_fresh)} says what not to take from '
+                              'init_from, which is not given')
         if self.init_from is not None and self.backbone_weights is not None:
             raise ConfigError('init_from and backbone_weights contradict: each says which weights '
                               'to start from; leave one of them out')

@@ -17,11 +17,12 @@ import pytest
 import torch
 import yaml
 
-from diffpixel_core.checkpoints import Manifest, load_model, save_model
+from diffpixel_core.checkpoints import CheckpointError, Manifest, load_model, save_model
 from diffpixel_core.config import (
     AugmentConfig,
     ConfigError,
     DataConfig,
+    FreshPart,
     LossConfig,
     OptimiserConfig,
     TrainConfig,
@@ -29,11 +30,13 @@ from diffpixel_core.config import (
 )
 from diffpixel_core.datasets import Batch, TrainBatches
 from diffpixel_core.devices import DeviceError
+from diffpixel_core.labels import load_label_space
 from diffpixel_core.modalities import normalisation
 from diffpixel_core.models import build_model
 from diffpixel_core.train import TrainError, TrainingInterruptedError, train
 from diffpixel_core.train.guard import StopRequest
 from diffpixel_core.train.optimise import AveragedModel, parameter_groups
+from diffpixel_core.train.start import start_from
 
 NETWORK = 'diffpixelformer_t/baseline'  # half the work of one with fusion
 
@@ -215,6 +218,41 @@ def test_weights_of_another_run_are_the_start(frames: Path, tmp_path: Path) -> N
     one, two = (load_model(path)[0].state_dict() for path in (first, second))
     name = 'encoder.stages.0.embed.conv.weight'
     assert torch.allclose(one[name], two[name], atol=1e-6)
+
+
+@pytest.mark.parametrize('network', ['diffpixelformer_t', 'diffpixelformer_swin_t'])
+@pytest.mark.parametrize(('fresh', 'other'), [
+    (('classifier',), ''), (('decoder',), ''), (('fusions', 'decoder'), '/baseline')])
+def test_parts_of_a_start_can_be_left_out(tmp_path: Path, network: str, other: str,
+                                          fresh: tuple[FreshPart, ...]) -> None:
+    """A model of 40 classes starts one of 13; one without fusions starts one with them."""
+    model = build_model(network + other, classes=40)
+    start = save_model(tmp_path / 'start', model, Manifest(network + other, 'nyu40'))
+    begun = build_model(network, classes=13)
+    before = {name: tensor.clone() for name, tensor in begun.state_dict().items()}
+    start_from(begun, str(start), load_label_space('nyu13'), fresh)
+    kept = {name for name, tensor in begun.state_dict().items()
+            if not torch.equal(tensor, before[name])}
+    left = set(before) - kept
+    source = model.state_dict()
+    assert all(torch.allclose(begun.state_dict()[name], source[name], atol=1e-3) for name in kept)
+    assert 'encoder.stages.0.blocks.0.fusion.qkv.weight' in (left if other else kept)
+    assert 'head.classify.weight' in left
+    assert ('head.linears.0.weight' in left) == ('decoder' in fresh)
+
+
+def test_a_start_that_does_not_fit_is_refused(frames: Path, tmp_path: Path) -> None:
+    start = save_model(tmp_path / 'start', build_model(NETWORK, classes=13),
+                       Manifest(NETWORK, 'nyu13'))
+    config = tiny(frames, tmp_path / 'run', init_from=str(start))
+    with pytest.raises(TrainError, match=r'nyu13 \(13 classes.*nyu40.*--init_fresh \[classifier\]'):
+        train(config)
+    with pytest.raises(CheckpointError, match=r'head\.linears.*name the parts.*init_fresh'):
+        start_from(build_model('diffpixelformer_b1/baseline', classes=40), str(start),
+                   load_label_space('nyu40'), ('classifier',))
+    with pytest.raises(ConfigError, match='init_from, which is not given'):
+        tiny(frames, tmp_path, init_fresh=('classifier',))
+    assert train(dataclasses.replace(config, init_fresh=('classifier',), steps=1))
 
 
 def test_a_start_brings_the_inputs_it_was_trained_to_see(frames: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import yaml
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from diffpixel_core.checkpoints import Manifest, load_model, require_same_tensors, save_model
+from diffpixel_core.checkpoints import Manifest, save_model
 from diffpixel_core.config import TrainConfig
 from diffpixel_core.converters.backbone import load_backbone
 from diffpixel_core.converters.hub import fetch_weights
@@ -47,6 +47,7 @@ from diffpixel_core.train.optimise import AveragedModel, parameter_groups
 from diffpixel_core.train.ranks import added, first_alone, only_first, summed
 from diffpixel_core.train.record import environment, plain
 from diffpixel_core.train.schedule import lr_factor, total_steps
+from diffpixel_core.train.start import start_from
 from diffpixel_core.train.step import Stepper
 from diffpixel_core.train.validation import PROTOCOL, validate
 
@@ -138,11 +139,8 @@ class _Run:
             if isinstance(module, nn.Dropout2d):
                 module.p = config.head_dropout
         seen, report = normalisation(('rgb', 'depth')), None
-        if config.init_from is not None:
-            start, manifest = load_model(config.init_from)
-            require_same_tensors(start.state_dict(), network.state_dict(), name=config.init_from)
-            network.load_state_dict(start.state_dict())
-            seen = manifest.normalisation  # what its weights were trained to see
+        if config.init_from is not None and not config.resume:
+            seen = start_from(network, config.init_from, self.space, config.init_fresh)
         if config.backbone_weights is not None and not config.resume:
             report = load_backbone(network, config.backbone_weights)
             logger.info('%s: %s; every tensor by name in %s', config.backbone_weights,
