@@ -86,9 +86,11 @@ def test_changed_file_renews_the_map(folder: Path) -> None:
     before = (cache / 'label.raw').stat().st_mtime_ns
     mapped(folder_frames(folder))
     assert (cache / 'label.raw').stat().st_mtime_ns == before
+    earlier = mapped(folder_frames(folder))
     write_frame(folder, 2, label=17)
     os.utime(folder / '000002.label.png', ns=(1, 1))
     assert mapped(folder_frames(folder))[2].labels[5, 5] == 17
+    assert earlier[2].labels[5, 5] == 2  # a run that goes on while another begins
 
 
 def test_mixed_sizes_are_mapped(folder: Path) -> None:
@@ -106,8 +108,15 @@ def test_half_written_map_is_not_taken_for_a_whole_one(folder: Path) -> None:
     for _ in range(2):
         with pytest.raises(DiffPixelError, match=r'000003\.depth\.png'):
             mapped(folder_frames(folder))
+    assert list(folder.with_name('frames.cache').iterdir()) == []
     depth.write_bytes(content)
     assert len(mapped(folder_frames(folder))) == 5
+
+
+def test_cache_that_cannot_be_written_is_named(folder: Path) -> None:
+    folder.with_name('frames.cache').write_text('in the way')
+    with pytest.raises(DataError, match=r'cannot write .*frames\.cache.*data\.in_memory to false'):
+        mapped(folder_frames(folder))
 
 
 def test_label_beyond_the_classes_names_the_file(folder: Path) -> None:

@@ -7,8 +7,9 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +112,6 @@ def _fingerprint(frames: FileFrames) -> str:
 def _fill(frames: FileFrames, cache: Path, fingerprint: str) -> None:
     logger.info('decoding %d frames of %s into %s, once', len(frames), frames.description.root,
                 cache)
-    cache.mkdir(parents=True, exist_ok=True)
-    (cache / _INDEX).unlink(missing_ok=True)
     exact = frames.files[0].cosine is not None
     mixed = [file.name for file in frames.files if (file.cosine is not None) != exact]
     if mixed:
@@ -122,24 +121,33 @@ def _fill(frames: FileFrames, cache: Path, fingerprint: str) -> None:
               'depth': 'float32' if frames.description.depth_unit == 'm' else 'uint16'}
     if exact:
         arrays['cosine'] = 'uint8'
-    sizes: list[tuple[int, int]] = []
-    files = {name: (cache / f'{name}.raw').open('wb') for name in arrays}
     try:
-        with ThreadPoolExecutor(2) as pool:
-            stored = pool.map(frames.stored, range(len(frames)))
-            for frame in track(stored, 'decoding', total=len(frames), console=Console(stderr=True)):
-                images = {'colour': frame.rgb, 'depth': frame.depth, 'label': frame.labels,
-                          'cosine': frame.cosine}
-                for name, file in files.items():
-                    file.write(np.ascontiguousarray(images[name], arrays[name]).data)
-                sizes.append((frame.labels.shape[0], frame.labels.shape[1]))
+        cache.mkdir(parents=True, exist_ok=True)
+        # Elsewhere first: what another run has mapped stays what it was, a failure leaves nothing.
+        with tempfile.TemporaryDirectory(prefix='filling_', dir=cache) as made:
+            index = {'version': _VERSION, 'fingerprint': fingerprint, 'arrays': arrays,
+                     'sizes': _write_arrays(frames, Path(made), arrays)}
+            (Path(made) / _INDEX).write_text(json.dumps(index))
+            (cache / _INDEX).unlink(missing_ok=True)
+            for name in (*(f'{array}.raw' for array in arrays), _INDEX):
+                os.replace(Path(made) / name, cache / name)  # last the index: now they count
     except OSError as error:
         raise DataError(f'cannot write {cache} ({error.strerror}); free some space, name another '
                         'data.cache, or set data.in_memory to false') from error
-    finally:
-        for file in files.values():
-            file.close()
-    with tempfile.NamedTemporaryFile('w', dir=cache, delete=False) as index:
-        json.dump({'version': _VERSION, 'fingerprint': fingerprint, 'arrays': arrays,
-                   'sizes': sizes}, index)
-    os.replace(index.name, cache / _INDEX)  # last: the arrays count only once it is there
+
+
+def _write_arrays(frames: FileFrames, folder: Path,
+                  arrays: Mapping[str, str]) -> list[tuple[int, int]]:
+    """Write every frame's images, one after the other, and return the frames' sizes."""
+    sizes = []
+    with ExitStack() as stack:
+        files = {name: stack.enter_context((folder / f'{name}.raw').open('wb')) for name in arrays}
+        pool = stack.enter_context(ThreadPoolExecutor(2))
+        stored = pool.map(frames.stored, range(len(frames)))
+        for frame in track(stored, 'decoding', total=len(frames), console=Console(stderr=True)):
+            images = {'colour': frame.rgb, 'depth': frame.depth, 'label': frame.labels,
+                      'cosine': frame.cosine}
+            for name, file in files.items():
+                file.write(np.ascontiguousarray(images[name], arrays[name]).data)
+            sizes.append((frame.labels.shape[0], frame.labels.shape[1]))
+    return sizes

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From settings to frames: the split a recipe means, mapped into memory if it says so."""
 
+import hashlib
 from pathlib import Path
 from typing import Literal
 
@@ -40,7 +41,8 @@ def open_frames(config: DataConfig, role: Role) -> Frames:
     root = description.root.resolve()
     if config.source == 'generated':
         return MappedFrames(frames, root.with_name(root.name + '.cache'))
-    return MappedFrames(frames, Path(config.cache) / f'{root.name}_{split}.cache')
+    place = hashlib.sha256(str(root).encode()).hexdigest()[:8]  # others have a folder of this name
+    return MappedFrames(frames, Path(config.cache) / f'{root.name}_{split}_{place}.cache')
 
 
 def _split(config: DataConfig, description: Description, role: Role) -> str:
