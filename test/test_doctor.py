@@ -134,7 +134,9 @@ def test_units_that_are_not_read_are_recognised_too(tmp_path: Path) -> None:
         return frame[0], frame[1] / 10, frame[2]
 
     assert 'looks like centimetres' not in told(examine(rooms(tmp_path)).verdicts)
-    assert 'very near' in told(examine(rooms(tmp_path, change=centimetres)).verdicts)
+    near = told(examine(rooms(tmp_path, change=centimetres)).verdicts)
+    assert 'very near' in near
+    assert '; as centimetres ' in near
     files = [write(tmp_path, f'f{i}', (room(i)[0], room(i)[1] * 1000, room(i)[2]), unit='m')
              for i in range(2)]
     assert 'looks like float millimetres' in told(
@@ -257,11 +259,26 @@ def test_damaged_missing_and_ill_sized_files_are_named(tmp_path: Path) -> None:
     named = {verdict.text: verdict.files for verdict in found.verdicts
              if verdict.severity == 'error'}
     for text, path in (('cannot be read', files[0].colour), ('1 file missing', files[1].depth),
-                       ('of another size than the colour', files[2].label),
+                       ('is not of the size of its colour image', files[2].label),
                        ('one grey all over', files[3].colour)):
         assert path is not None
         assert [names for told, names in named.items() if text in told] == [(path.name,)]
     write_sheet(found, tmp_path / 'sheet.png')
+
+
+def test_swapped_folders_are_told_and_nothing_that_follows_from_it(tmp_path: Path) -> None:
+    files = rooms(tmp_path).splits['all']
+    swapped = [replace(file, depth=file.label, label=file.depth) for file in files if file.label]
+    found = examine(described(tmp_path, swapped))
+    assert told(found.verdicts).count('->') == 1
+    assert 'depth and label images look swapped' in told(found.verdicts, 'error')
+    swapped = [replace(file, depth=file.colour, colour=file.depth) for file in files]
+    assert 'colour and depth images look swapped' in told(
+        examine(described(tmp_path, swapped)).verdicts, 'error')
+    coloured = [replace(file, depth=file.colour) for file in files]
+    text = told(examine(described(tmp_path, coloured)).verdicts, 'error')
+    assert '4 files are coloured pictures, no depth' in text
+    assert 'swapped' not in text
 
 
 def test_frames_in_two_splits_and_empty_splits_are_told(tmp_path: Path) -> None:
@@ -270,9 +287,9 @@ def test_frames_in_two_splits_and_empty_splits_are_told(tmp_path: Path) -> None:
     description = replace(described(tmp_path, []), splits={'train': train, 'test': test, 'val': []})
     found = examine(description)
     assert "split 'val' is empty" in told(found.verdicts, 'error')
-    shared = [verdict for verdict in found.verdicts if 'are in' in verdict.text]
+    shared = [verdict for verdict in found.verdicts if 'is in' in verdict.text]
     assert [verdict.files for verdict in shared] == [(test[0].colour.name,)]
-    assert "1 frame of split 'test' are in 'train' too" in shared[0].text
+    assert "1 frame of split 'test' is in 'train' too" in shared[0].text
     with pytest.raises(DataError, match='no split'):
         examine(description, split='all')
 
@@ -322,6 +339,14 @@ def test_shifted_depth_becomes_a_verdict(tmp_path: Path) -> None:
     assert 'depth and colour do not lie on each other: moved' in text
     assert '7 px to the left' in text
     assert 'labels and colour' not in text
+    told_apart = examine(rooms(tmp_path, 6, change=moved)).as_json()['alignment']
+    assert (told_apart['depth']['right'], told_apart['labels']['right']) == (-7, 0)
+
+
+def test_alignment_is_not_judged_in_a_wrong_unit(tmp_path: Path) -> None:
+    found = examine(rooms(tmp_path, 10, said='sun'))
+    assert 'looks like millimetres' in told(found.verdicts, 'error')
+    assert 'registered' not in told(found.verdicts)
 
 
 def test_frames_are_spread_evenly_over_the_limit(tmp_path: Path) -> None:
@@ -368,7 +393,10 @@ def test_command_writes_json_and_sheet_and_ends_well_on_bad_data(
     assert (tmp_path / 'a.png').stat().st_size > 10_000
     assert main(['doctor', str(folder), '--depth-unit', 'm5000', '--json',
                  str(tmp_path / 'a.json')]) == 0
-    assert 'wall' in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert 'wall' in printed
+    assert 'nothing looks wrong' in printed  # though there is a note
+    assert 'alignment (about 1 or more where registered): depth ' in printed
     assert json.loads((tmp_path / 'a.json').read_text())['depth']['unit'] == 'm5000'
 
 
@@ -377,7 +405,9 @@ def test_command_refuses_what_is_no_data_set_in_one_line(
     folder = plain_folder(tmp_path / 'mine')
     for arguments in (['doctor', str(tmp_path / 'nothing')], ['doctor'],
                       ['doctor', str(folder), '--split', 'val'],
-                      ['doctor', str(folder), '--sheet', str(tmp_path / 'no/sheet.png')]):
+                      ['doctor', str(folder), '--sheet', str(tmp_path / 'no/sheet.png')],
+                      ['doctor', str(folder), '--sheet', str(tmp_path / 'sheet.jpg')],
+                      ['doctor', str(folder), '--sheet', '/dev/fd/none.png']):
         assert main(arguments) == 2
         assert len(capsys.readouterr().err.strip().splitlines()) == 1
 

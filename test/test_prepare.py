@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from diffpixel_core.__main__ import main
+from diffpixel_core.datasets import FileFrames, describe
 from diffpixel_core.labels import load_label_space
 from diffpixel_core.prepare import PrepareError, prepare_nyudv2
 from diffpixel_core.prepare.nyudv2 import nyudv2_facts
@@ -193,6 +194,25 @@ def test_full_disk_is_told_and_leaves_nothing_half_written(tmp_path: Path) -> No
     assert 'goes on where it stopped' in done.stderr.splitlines()[-1]
     assert not (tmp_path / 'out').exists()
     assert not list(tmp_path.rglob('.writing-*'))
+
+
+def test_output_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    write_mat(tmp_path / 'nyu.mat')
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(PrepareError, match=r'cannot write .*choose another --output'):
+        prepare_nyudv2(tmp_path / 'nyu.mat', tmp_path / 'file/out')
+
+
+def test_result_is_read_as_a_data_set(tmp_path: Path) -> None:
+    write_mat(tmp_path / 'nyu.mat')
+    prepare_nyudv2(tmp_path / 'nyu.mat', tmp_path / 'out')
+    for raw_depth, holes in ((False, False), (True, True)):
+        description = describe(tmp_path / 'out', raw_depth=raw_depth)
+        assert (description.layout, description.depth_unit) == ('esanet', 'mm')
+        assert [file.name for file in description.splits['train']] == ['0003', '0004']
+        assert [file.name for file in description.splits['test']] == ['0001', '0002']
+        frame = FileFrames(description, 'train')[0]
+        assert bool((frame.depth_m == 0).any()) is holes
 
 
 def test_missing_h5py_says_what_to_install(tmp_path: Path,

@@ -38,6 +38,8 @@ def run(options: argparse.Namespace) -> None:
     if options.path is None:
         given = options.json if options.json is not None else Path('PATH')
         raise UsageError(f'no data set is named; it goes first: diffpixel doctor {given} --json')
+    if options.sheet is not None and options.sheet.suffix.lower() != '.png':
+        raise UsageError(f'the sheet is a PNG; call it {options.sheet.with_suffix(".png")}')
     to_stdout = options.json == Path('-')
     for file in (options.sheet, None if to_stdout else options.json):
         if file is not None:

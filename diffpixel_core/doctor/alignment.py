@@ -7,12 +7,14 @@ colour edges along the jumps, in standard deviations, is highest at the shift th
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+
+from diffpixel_core.doctor.verdict import Verdict
 
 _LARGEST_SHIFT = 24  # pixels of the image as compared
 _LONGEST_SIDE = 640  # larger images are compared at half, a third, ...
@@ -21,12 +23,12 @@ _FEWEST_EDGES = 300  # pixels, or a frame says nothing
 _JUMP = 0.06  # of the nearer depth
 _BLUR = 1.2
 
-# Measured (see docs/data.md): registered sets reach 1.0 to 1.6, 7-Scenes and 3DMatch, whose depth
-# is not registered, -0.1 to 0.4, frames that agree with one another on no shift.
+# Measured: see docs/data.md, Alignment. Where depth is not registered, no shift does better either.
 _CLEAR_PEAK = 0.7
 _HARDLY_MEET = 0.45
 _FEWEST_FRAMES = 4
 _FEWEST_FRAMES_UNREGISTERED = 8
+_FAR_SHIFT = 5  # pixels; a few occur in public data
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +66,16 @@ class Alignment:
     right: int
     clear: bool
     hardly_meets: bool
+
+    @property
+    def tells(self) -> bool:
+        """Whether there were frames enough to tell anything."""
+        return self.frames >= _FEWEST_FRAMES
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain types, rounded to what is known."""
+        return {key: round(value, 2) if isinstance(value, float) else value
+                for key, value in asdict(self).items()}
 
 
 def depth_edges(depth_m: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
@@ -116,8 +128,9 @@ def agreement(rgb: npt.NDArray[np.uint8], edges: npt.NDArray[np.bool_]) -> Agree
     return Agreement(np.asarray(scores, np.float32), scale)
 
 
-def combined(agreements: Sequence[Agreement]) -> Alignment | None:
+def combined(of_frames: Sequence[Agreement | None]) -> Alignment | None:
     """Return what many frames say together; None if none had edges to compare."""
+    agreements = [one for one in of_frames if one is not None]
     if not agreements:
         return None
     scores = np.mean([one.scores for one in agreements], axis=0)
@@ -138,6 +151,43 @@ def combined(agreements: Sequence[Agreement]) -> Alignment | None:
         down=(best[0] - middle) * scale if clear else 0,
         right=(best[1] - middle) * scale if clear else 0, clear=clear,
         hardly_meets=len(agreements) >= _FEWEST_FRAMES_UNREGISTERED and as_is < _HARDLY_MEET)
+
+
+def alignment_verdicts(depth: Alignment | None, labels: Alignment | None, *,
+                       unit_is_right: bool) -> list[Verdict]:
+    """Return whether depth and labels lie on the colour images, as far as that can be told.
+
+    Args:
+        depth: How edges of depth meet those of colour.
+        labels: The same of labels.
+        unit_is_right: Whether depth was read in its unit; in another, its edges may be any.
+    """
+    verdicts = []
+    for what, found, remedy in (
+            ('depth', depth, 'register depth to the colour camera'),
+            ('labels', labels, 'check how the label images were made: cropped, resized?')):
+        if found is not None and found.clear:
+            far = max(abs(found.down), abs(found.right)) >= _FAR_SHIFT
+            verdicts.append(Verdict(
+                'error' if far else 'warning',
+                f'{what} and colour do not lie on each other: moved {_direction(found)}, the edges '
+                f'of {what} meet those of colour best ({found.best_score:.2f} instead of '
+                f'{found.score:.2f} in {found.frames} frames)', remedy))
+    if depth is not None and depth.hardly_meets and not depth.clear and unit_is_right:
+        verdicts.append(Verdict(
+            'warning', 'edges of depth and colour hardly meet at any shift (agreement '
+            f'{depth.score:.2f} in {depth.frames} frames; registered data sets have about 1 or '
+            'more): depth looks as if it was not registered to the colour camera, or was of other '
+            'frames',
+            'look at the sheet; register depth to the colour camera, or check which depth belongs '
+            'to which colour'))
+    return verdicts
+
+
+def _direction(found: Alignment) -> str:
+    down = f'{abs(found.down)} px {"down" if found.down > 0 else "up"}'
+    right = f'{abs(found.right)} px to the {"right" if found.right > 0 else "left"}'
+    return ' and '.join(text for text, shift in ((down, found.down), (right, found.right)) if shift)
 
 
 def _peak(scores: npt.NDArray[np.float32]) -> tuple[int, int]:

@@ -94,12 +94,11 @@ def depth_summary(description: Description, frames: Sequence[Measured]) -> Depth
 
 
 def depth_verdicts(description: Description, frames: Sequence[Measured]) -> list[Verdict]:
-    """Return what is wrong with the depth of these frames."""
+    """Return what is wrong with the depth of these frames, apart from its unit."""
     read = [frame for frame in frames if frame.depth.values.size]
     if not read:
         return []
-    return [*_type_verdicts(description, read), *_unit_verdicts(description, read),
-            *_content_verdicts(description, read)]
+    return [*_type_verdicts(description, read), *_content_verdicts(description, read)]
 
 
 def _type_verdicts(description: Description, frames: Sequence[Measured]) -> list[Verdict]:
@@ -120,7 +119,7 @@ def _type_verdicts(description: Description, frames: Sequence[Measured]) -> list
         elif best and ranges[best].is_a_room():
             text += (f': depth looks like {UNIT_NAMES[best]}, not {UNIT_NAMES[unit]}; read so, its '
                      f'median is {ranges[best].median:.2f} m')
-            remedy = f'say depth_unit: {best}'
+            remedy = _say_unit(description, best)
         else:
             text += f', which cannot be {UNIT_NAMES[unit]}'
             remedy = 'say in depth_unit what they are'
@@ -155,10 +154,11 @@ def _best_unit(frames: Sequence[Measured], depth_type: str, *,
     return best, ranges
 
 
-def _unit_verdicts(description: Description, frames: Sequence[Measured]) -> list[Verdict]:
+def unit_verdicts(description: Description, frames: Sequence[Measured]) -> list[Verdict]:
     """Return a verdict if depth, read in its unit, is not like a room's."""
     unit = description.depth_unit
-    frames = [frame for frame in frames if explains(unit, frame.depth_type)]
+    frames = [frame for frame in frames
+              if frame.depth.values.size and explains(unit, frame.depth_type)]
     if unit == 'relative' or not frames:
         return []
     best, ranges = _best_unit(frames, frames[0].depth_type, said=unit)
@@ -174,7 +174,7 @@ def _unit_verdicts(description: Description, frames: Sequence[Measured]) -> list
             'warning' if too_near else 'error',
             f'depth looks like {UNIT_NAMES[best]}, not {UNIT_NAMES[unit]}: read as said, {figures};'
             f' as {UNIT_NAMES[best]} {ranges[best].median:.2f} m and {ranges[best].p99:.2f} m',
-            f'say depth_unit: {best}' + ', unless the scenes are that near' * too_near)]
+            _say_unit(description, best) + ', unless the scenes are that near' * too_near)]
     if said.is_a_room():
         return []
     return [_implausible(frames, unit, said, figures)]
@@ -194,10 +194,17 @@ def _implausible(frames: Sequence[Measured], unit: str, said: _Range, figures: s
                        f'{figures}; as {name} {fits[name].median:.2f} m',
                        'convert it to 16-bit millimetres')
     if said.median < _NEAREST_MEDIAN_M:
-        return Verdict('warning', f'depth is very near for a room: {figures}',
+        as_others = ''.join(f'; as {name} {fits[name].median:.2f} m' for name in fits)
+        return Verdict('warning', f'depth is very near for a room: {figures}{as_others}',
                        'check the unit; table tops and hands may be like this')
     return Verdict('warning', f'depth is not like a room\'s: {figures}',
                    'check the unit; outdoors or in halls this may be right')
+
+
+def _say_unit(description: Description, unit: str) -> str:
+    if description.layout == 'yaml':
+        return f'say depth_unit: {unit}'
+    return f'say --depth-unit {unit} here, data.depth_unit: {unit} where you train'
 
 
 def _content_verdicts(description: Description, frames: Sequence[Measured]) -> list[Verdict]:

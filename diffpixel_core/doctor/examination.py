@@ -14,8 +14,15 @@ from rich.progress import track
 
 from diffpixel_core.datasets.description import Description, FrameFiles
 from diffpixel_core.datasets.frames import DataError
-from diffpixel_core.doctor.depth_check import DepthSummary, depth_summary, depth_verdicts
-from diffpixel_core.doctor.file_check import alignment_verdicts, file_verdicts, split_verdicts
+from diffpixel_core.doctor.alignment import Alignment, alignment_verdicts, combined
+from diffpixel_core.doctor.depth_check import (
+    UNIT_NAMES,
+    DepthSummary,
+    depth_summary,
+    depth_verdicts,
+    unit_verdicts,
+)
+from diffpixel_core.doctor.file_check import file_verdicts, split_verdicts, swapped_verdicts
 from diffpixel_core.doctor.label_check import LabelSummary, label_summary, label_verdicts
 from diffpixel_core.doctor.reading import Measured, measure
 from diffpixel_core.doctor.verdict import Verdict, sorted_by_severity
@@ -35,6 +42,8 @@ class Examination:
         frames: The frames that were read.
         depth: Depth in figures.
         labels: Labels in figures.
+        depth_alignment: How depth lies on colour; None if no frame has edges to compare.
+        label_alignment: The same of labels.
         verdicts: What to know, the worst first.
     """
 
@@ -43,7 +52,19 @@ class Examination:
     frames: tuple[Measured, ...]
     depth: DepthSummary
     labels: LabelSummary
+    depth_alignment: Alignment | None
+    label_alignment: Alignment | None
     verdicts: tuple[Verdict, ...]
+
+    def headline(self) -> str:
+        """Return layout, frames, depth unit and label space on one line."""
+        description = self.description
+        splits = ', '.join(f'{name} {len(files)}' for name, files in description.splits.items())
+        parts = [f'layout {description.layout}', f'frames: {splits} ({len(self.frames)} read)',
+                 f'depth: {UNIT_NAMES[description.depth_unit]}']
+        if self.labels.frames:
+            parts.append(f'labels: {description.label_space.name}')
+        return ' · '.join(parts)
 
     def as_json(self) -> dict[str, Any]:
         """Return plain types."""
@@ -58,6 +79,8 @@ class Examination:
             },
             'depth': self.depth.as_json(),
             'labels': self.labels.as_json(),
+            'alignment': {what: found and found.as_json() for what, found in
+                          (('depth', self.depth_alignment), ('labels', self.label_alignment))},
             'verdicts': [verdict.as_json() for verdict in self.verdicts],
         }
 
@@ -80,12 +103,18 @@ def examine(description: Description, *, split: str | None = None,
     splits = tuple(description.splits) if split is None else (split,)
     chosen = spread(description, splits, limit)
     frames = _measured(description, chosen)
-    verdicts = [*split_verdicts(description, splits)]
-    if frames:
-        verdicts += [*file_verdicts(description, frames), *depth_verdicts(description, frames),
-                     *alignment_verdicts(frames), *label_verdicts(description, frames)]
-    return Examination(description, splits, tuple(frames), depth_summary(description, frames),
-                       label_summary(description, frames), tuple(sorted_by_severity(verdicts)))
+    depth, labels = depth_summary(description, frames), label_summary(description, frames)
+    depth_alignment = combined([frame.depth_agreement for frame in frames])
+    label_alignment = combined([frame.label_agreement for frame in frames])
+    verdicts = [*split_verdicts(description, splits), *file_verdicts(description, frames)]
+    swapped = swapped_verdicts(description, frames)
+    if frames and not swapped:
+        unit = unit_verdicts(description, frames)
+        verdicts += [*unit, *depth_verdicts(description, frames),
+                     *alignment_verdicts(depth_alignment, label_alignment, unit_is_right=not unit),
+                     *label_verdicts(description, frames, labels)]
+    return Examination(description, splits, tuple(frames), depth, labels, depth_alignment,
+                       label_alignment, tuple(sorted_by_severity([*swapped, *verdicts])))
 
 
 def spread(description: Description, splits: Sequence[str],

@@ -1,6 +1,6 @@
 # Copyright 2026 The DiffPixel authors
 # SPDX-License-Identifier: Apache-2.0
-"""Files: missing and damaged ones, sizes, splits that share frames, edges that do not meet."""
+"""Files: missing and damaged ones, swapped folders, sizes, splits that share frames."""
 
 import hashlib
 from collections import Counter
@@ -9,32 +9,37 @@ from itertools import combinations
 from pathlib import Path
 
 from diffpixel_core.datasets.description import Description
-from diffpixel_core.doctor.alignment import combined
 from diffpixel_core.doctor.reading import Measured
-from diffpixel_core.doctor.verdict import Verdict, counted, files_of, named, within
+from diffpixel_core.doctor.verdict import Verdict, counted, named, number_of, within
+from diffpixel_core.image_folder import stored_type
 
 _BLANK = 2.0  # standard deviation of grey values
-_FAR_SHIFT = 5  # pixels; a few occur in public data
+_MORE_THAN_LABELS = 256  # different values in one label image
 _FAULTS = {
-    'unreadable': ('that cannot be read', 'copy or export them again, or leave their frames out'),
-    'size': ('of another size than the colour image', 'register depth to the colour camera and '
-             'write labels at its size; neither is resized here'),
+    'unreadable': ('cannot be read', 'cannot be read',
+                   'copy or export them again, or leave their frames out'),
+    'size': ('is not of the size of its colour image', 'are not of the size of their colour images',
+             'register depth to the colour camera and write labels at its size; neither is '
+             'resized here'),
+    'coloured': ('is a coloured picture, no depth', 'are coloured pictures, no depth',
+                 'take the depth images themselves; HHA and rainbow maps hold no metres'),
 }
 
 
 def file_verdicts(description: Description, frames: Sequence[Measured]) -> list[Verdict]:
     """Return what is wrong with the files of the frames that were read."""
     verdicts = []
-    for kind, (text, remedy) in _FAULTS.items():
-        faults = [fault for frame in frames for fault in frame.faults if fault.kind == kind]
+    for kind, (is_, are, remedy) in _FAULTS.items():
+        faults = {fault.path: fault for frame in frames for fault in frame.faults
+                  if fault.kind == kind}
         if faults:
-            paths = {fault.path: fault for fault in faults}
-            first = next(iter(paths.values()))
-            words = first.text.replace(str(first.path), '').split()
-            reason = ' '.join(words).split(';')[0].strip(' :')
-            verdicts.append(Verdict('error', f'{files_of(len(paths))} {text}: '
-                                    f'{within(first.path, description.root)} ({reason})', remedy,
-                                    named(paths, description.root)))
+            first = next(iter(faults.values()))
+            the_first = ', the first is' if len(faults) > 1 else ','
+            reason = f': {first.text}' * bool(first.text)
+            verdicts.append(Verdict(
+                'error', f'{number_of(len(faults), "file")} {is_ if len(faults) == 1 else are}'
+                f'{the_first} {within(first.path, description.root)}{reason}', remedy,
+                named(faults, description.root)))
     blank = [frame.file.colour for frame in frames
              if frame.contrast is not None and frame.contrast < _BLANK]
     if blank:
@@ -48,35 +53,24 @@ def file_verdicts(description: Description, frames: Sequence[Measured]) -> list[
     return verdicts
 
 
-def alignment_verdicts(frames: Sequence[Measured]) -> list[Verdict]:
-    """Return whether depth and labels lie on the colour images, as far as that can be told."""
-    verdicts = []
-    for what, agreements, remedy in (
-            ('depth', [frame.depth_agreement for frame in frames],
-             'register depth to the colour camera'),
-            ('labels', [frame.label_agreement for frame in frames],
-             'check how the label images were made: cropped, resized?')):
-        found = combined([one for one in agreements if one is not None])
-        if found is None:
-            continue
-        if found.clear:
-            where = ' and '.join(filter(None, (
-                f'{abs(found.down)} px {"down" if found.down > 0 else "up"}' * (found.down != 0),
-                f'{abs(found.right)} px to the {"right" if found.right > 0 else "left"}'
-                * (found.right != 0))))
-            far = max(abs(found.down), abs(found.right)) >= _FAR_SHIFT
-            verdicts.append(Verdict(
-                'error' if far else 'warning',
-                f'{what} and colour do not lie on each other: moved {where}, the edges of '
-                f'{what} meet those of colour best ({found.best_score:.2f} instead of '
-                f'{found.score:.2f}; {found.frames} frames agree)', remedy))
-        elif found.hardly_meets and what == 'depth':
-            verdicts.append(Verdict(
-                'warning', 'edges of depth and colour hardly meet at any shift (agreement '
-                f'{found.score:.2f} in {found.frames} frames; registered data sets have 1 or '
-                'more): depth looks as if it was not registered to the colour camera', remedy
-                + '; look at the sheet'))
-    return verdicts
+def swapped_verdicts(description: Description, frames: Sequence[Measured]) -> list[Verdict]:
+    """Return whether the images of two folders are those of each other, in half of the frames."""
+    root = description.root
+    depth_as_labels = [frame.file.label for frame in frames if frame.file.label is not None
+                       and frame.depth_type == 'uint8'
+                       and frame.ids.values.size > _MORE_THAN_LABELS]
+    if depth_as_labels and 2 * len(depth_as_labels) >= len(frames):
+        return [Verdict('error', 'depth and label images look swapped: those of labels hold '
+                        'hundreds of values in 16 bits, those of depth 8 bits',
+                        'check which folder is which', named(depth_as_labels, root))]
+    depth_as_colour = [frame.file.colour for frame in frames if frame.size is not None
+                       and any(fault.kind == 'coloured' for fault in frame.faults)
+                       and stored_type(frame.file.colour) == 'uint16']
+    if depth_as_colour and 2 * len(depth_as_colour) >= len(frames):
+        return [Verdict('error', 'colour and depth images look swapped: those of depth are '
+                        'coloured, those of colour have 16 bits', 'check which folder is which',
+                        named(depth_as_colour, root))]
+    return []
 
 
 def split_verdicts(description: Description, splits: Sequence[str]) -> list[Verdict]:
@@ -84,11 +78,13 @@ def split_verdicts(description: Description, splits: Sequence[str]) -> list[Verd
     verdicts = []
     for split in splits:
         if not description.splits[split]:
-            verdicts.append(Verdict('error', f'split {split!r} is empty', 'correct its list'))
+            where = description.lists.get(split)
+            verdicts.append(Verdict('error', f'split {split!r} is empty', 'correct ' + (
+                within(where, description.root) if where else 'what it names')))
     missing = [path for split in splits for file in description.splits[split]
                for path in (file.colour, file.depth, file.label) if path and not path.is_file()]
     if missing:
-        verdicts.append(Verdict('error', f'{files_of(len(missing))} missing, the first is '
+        verdicts.append(Verdict('error', f'{number_of(len(missing), "file")} missing, the first is '
                                 f'{within(missing[0], description.root)}',
                                 'restore them, or take their frames out of the lists',
                                 named(missing, description.root)))
@@ -97,7 +93,8 @@ def split_verdicts(description: Description, splits: Sequence[str]) -> list[Verd
         if shared and {one, two} & set(splits):
             all_of = min(len(description.splits[one]), len(description.splits[two]))
             verdicts.append(Verdict(
-                'error', f'{_frames(len(shared))} of split {two!r} are in {one!r} too'
+                'error', f'{number_of(len(shared), "frame")} of split {two!r} '
+                f'{"is" if len(shared) == 1 else "are"} in {one!r} too'
                 + ', all of the smaller one' * (len(shared) == all_of),
                 'take them out of one: scores on frames seen in training mean nothing',
                 named(shared, description.root)))
@@ -125,7 +122,3 @@ def _shared(description: Description, one: str, two: str) -> list[Path]:
         if any(path == file.colour or digest(path) == digest(file.colour) for path in twins):
             shared.append(file.colour)
     return shared
-
-
-def _frames(number: int) -> str:
-    return f'{number} frame{"s" * (number != 1)}'

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from diffpixel_core.datasets.description import Description
 from diffpixel_core.doctor.reading import Measured, merged
-from diffpixel_core.doctor.verdict import Verdict, counted, files_of, named, within
+from diffpixel_core.doctor.verdict import Verdict, counted, named, number_of, within
 from diffpixel_core.labels import UNLABELLED
 
 _FLOOR_BELOW_WALL = 0.2  # of the image's height
@@ -73,7 +73,8 @@ def label_summary(description: Description, frames: Sequence[Measured]) -> Label
     return LabelSummary(len(frames), dict(zip(names, map(int, pixels), strict=True)), out_of_range)
 
 
-def label_verdicts(description: Description, frames: Sequence[Measured]) -> list[Verdict]:
+def label_verdicts(description: Description, frames: Sequence[Measured],
+                   summary: LabelSummary) -> list[Verdict]:
     """Return what is wrong with the labels of these frames."""
     root = description.root
     bare = [frame.file.colour for frame in frames if frame.file.label is None]
@@ -84,53 +85,57 @@ def label_verdicts(description: Description, frames: Sequence[Measured]) -> list
     if bare:
         which = counted(len(bare), len(frames), 'frame', 'have')
         verdicts.append(Verdict('error', f'{which} no label image',
-                                'leave them out of the lists', named(bare, root)))
+                                'add them, or leave these frames out', named(bare, root)))
     read = [frame for frame in frames if frame.labelled]
     if not read:
         return verdicts
-    return [*verdicts, *_id_verdicts(description, read), *_content_verdicts(description, read)]
+    return [*verdicts, *_id_verdicts(description, read, summary),
+            *_content_verdicts(description, read, summary)]
 
 
-def _id_verdicts(description: Description, frames: Sequence[Measured]) -> list[Verdict]:
+def _id_verdicts(description: Description, frames: Sequence[Measured],
+                 summary: LabelSummary) -> list[Verdict]:
     """Return verdicts on ids that are no class, and on a shift of all."""
     ids, space = description.raw_ids, description.label_space
-    summary = label_summary(description, frames)
+    outside = summary.out_of_range.keys()
+    stray = _out_of_range_verdicts(description, summary)
+    last = ids.first + ids.classes - 1
     drop = _floor_below_wall(description, frames, ids.first)
     others = {first: _floor_below_wall(description, frames, first)
               for first in (ids.first - 1, ids.first + 1) if first >= 0}
     shifted = [first for first, found in others.items()
                if drop is not None and found is not None
                and drop < _SAME_HEIGHT and found >= _FLOOR_BELOW_WALL]
-    last = ids.first + ids.classes - 1
-    present = set(merged([frame.ids for frame in frames]).values.tolist())
-    said = f'classes are ids {ids.first}..{last} here'
     if shifted and not ids.others:
-        first = shifted[0]
-        void = f'0, {UNLABELLED}' if first else str(UNLABELLED)
         return [Verdict(
-            'error', f'labels are shifted by one: {said}, but if they begin at {first}, '
-            f"'floor' lies below 'wall' as in every room (as said it does not)",
-            f'say that the ids begin at {first} and {void} is unlabelled: label_offset: {first}, '
-            f'void: [{void}]'), *_out_of_range_verdicts(description, summary)]
-    verdicts = _out_of_range_verdicts(description, summary)
-    outside = summary.out_of_range.keys()
-    if outside == {last + 1} and ids.first == 0 and not (drop or 0) >= _FLOOR_BELOW_WALL:
-        verdicts.append(Verdict(
+            'error', f'labels are shifted by one: classes are ids {ids.first}..{last} here, but if '
+            f"they begin at {shifted[0]}, 'floor' lies below 'wall' as in every room (as said it "
+            'does not)', _say_first(description, shifted[0])), *stray]
+    floors_are_right = drop is not None and drop >= _FLOOR_BELOW_WALL
+    if outside == {last + 1} and ids.first == 0 and not floors_are_right:
+        return [Verdict(
             'error', f'ids run to {last + 1}, one more than the classes: 0 looks like unlabelled '
-            'and classes like 1 and up', 'say so: label_offset: 1, void: [0]'))
-    elif outside == {UNLABELLED}:
-        zero_based = ids.first == 1 and last not in present and not (
-            drop or 0) >= _FLOOR_BELOW_WALL
-        verdicts.append(Verdict(
+            'and classes like 1 and up', _say_first(description, 1)), *stray]
+    if outside == {UNLABELLED}:
+        present = set(merged([frame.ids for frame in frames]).values.tolist())
+        from_zero = ids.first == 1 and last not in present and not floors_are_right
+        return [*stray, Verdict(
             'error', f'id {UNLABELLED} occurs, which mostly means unlabelled'
-            + (f', and {last} does not: the classes may begin at 0' if zero_based else ''),
-            f'add {UNLABELLED} to void' + (', or say label_offset: 0 and void: [255]'
-                                           if zero_based else '')))
-    elif not outside and drop is not None and drop < _SAME_HEIGHT:
-        verdicts.append(Verdict(
+            + (f', and {last} does not: the classes may begin at 0' if from_zero else ''),
+            _say_first(description, 0 if from_zero else ids.first))]
+    if not outside and drop is not None and drop < _SAME_HEIGHT:
+        return [Verdict(
             'warning', f"'floor' lies no lower in the images than 'wall': {space.name} may be the "
-            'wrong label space, or the ids in another order', 'look at the sheet'))
-    return verdicts
+            'wrong label space, or the ids in another order', 'look at the sheet')]
+    return stray
+
+
+def _say_first(description: Description, first: int) -> str:
+    """Return how to say that class 0 has this id."""
+    ids = description.raw_ids
+    void = sorted({UNLABELLED, *(ids.void if first == ids.first else range(first))})
+    keys = f'label_offset: {first}, void: {void}'
+    return f'say {keys}' if description.layout == 'yaml' else f'describe it by a YAML with {keys}'
 
 
 def _out_of_range_verdicts(description: Description, summary: LabelSummary) -> list[Verdict]:
@@ -141,7 +146,7 @@ def _out_of_range_verdicts(description: Description, summary: LabelSummary) -> l
     for found in summary.out_of_range.values():
         for name, pixels in found.items():
             files[name] = files.get(name, 0) + pixels
-    told = ', '.join(f'{i} ({sum(found.values())} pixels in {files_of(len(found))})'
+    told = ', '.join(f'{i} ({sum(found.values())} pixels in {number_of(len(found), "file")})'
                      for i, found in sorted(summary.out_of_range.items())[:5])
     more = f' and {len(summary.out_of_range) - 5} more ids' * (len(summary.out_of_range) > 5)
     void = ', '.join(map(str, ids.void)) or 'none'
@@ -153,8 +158,8 @@ def _out_of_range_verdicts(description: Description, summary: LabelSummary) -> l
         tuple(sorted(files, key=lambda name: -files[name])[:_FILES_PER_ID]))]
 
 
-def _content_verdicts(description: Description, frames: Sequence[Measured]) -> list[Verdict]:
-    summary = label_summary(description, frames)
+def _content_verdicts(description: Description, frames: Sequence[Measured],
+                      summary: LabelSummary) -> list[Verdict]:
     total = sum(summary.histogram.values())
     table = description.raw_ids.table
     blank: list[Path] = []
@@ -178,7 +183,8 @@ def _content_verdicts(description: Description, frames: Sequence[Measured]) -> l
     if len(seen) == 1 and not blank:
         verdicts.append(Verdict('warning', f'all labelled pixels are {seen[0]!r}',
                                 'check the label images'))
-    if 'wall' not in seen and 'wall' in summary.histogram and len(seen) > 3:
+    if ('wall' not in seen and 'wall' in summary.histogram and len(seen) > 3
+            and not summary.out_of_range):
         verdicts.append(Verdict('warning', "not a pixel is 'wall', the commonest class of rooms",
                                 'check label_offset and the label space'))
     absent = [name for name in description.label_space.names if name not in seen]

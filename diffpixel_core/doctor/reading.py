@@ -21,7 +21,7 @@ from diffpixel_core.image_folder import read_colour, read_raw_depth, stored_type
 _BINS_PER_DECADE = 7600
 _LOWEST_DECADE = -4
 _DECADES = 9
-_Kind = Literal['missing', 'unreadable', 'depth type', 'size']
+_Kind = Literal['missing', 'unreadable', 'coloured', 'size']
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Fault:
     Attributes:
         kind: What sort of fault.
         path: The file.
-        text: The fault, in words.
+        text: The fault, in words, without the file; '' if its kind says all.
     """
 
     kind: _Kind
@@ -128,14 +128,13 @@ def read_pictures(description: Description, file: FrameFiles) -> Pictures:
         faults.append(_unread(file.colour, error))
     try:
         depth_type = stored_type(file.depth)
-        if not explains(description.depth_unit, depth_type):
-            faults.append(Fault('depth type', file.depth, depth_type))
         # Read as what it is, whatever it was said to be.
         unit = next((unit for unit in (description.depth_unit, 'mm', 'm', 'relative')
                      if explains(unit, depth_type)), description.depth_unit)
         depth = read_raw_depth(file.depth, unit)
     except DiffPixelError as error:
-        faults.append(_unread(file.depth, error))
+        faults.append(Fault('coloured', file.depth, '') if _is_coloured(file.depth, depth_type)
+                      else _unread(file.depth, error))
     if file.label is not None:
         try:
             ids = raw_label_ids(description, file.label)
@@ -219,4 +218,16 @@ def _counted_ids(ids: npt.NDArray[Any] | None) -> tuple[Counts, npt.NDArray[np.f
 
 
 def _unread(path: Path, error: DiffPixelError) -> Fault:
-    return Fault('unreadable' if path.is_file() else 'missing', path, str(error))
+    # Of '<path> is damaged or no image (0 bytes); copy it again' the part in the middle.
+    words = str(error).replace(str(path), '').split(';')[0].split()
+    return Fault('unreadable' if path.is_file() else 'missing', path, ' '.join(words).strip(' :'))
+
+
+def _is_coloured(path: Path, depth_type: str) -> bool:
+    if depth_type != 'uint8':
+        return False
+    try:
+        rgb = read_colour(path)
+    except DiffPixelError:
+        return False
+    return bool((rgb != rgb[..., :1]).any())

@@ -7,8 +7,7 @@ labels in the colours of their classes, and the jumps of depth drawn over colour
 whether the two lie on each other.
 """
 
-import os
-import tempfile
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from diffpixel_core.doctor.alignment import depth_edges
 from diffpixel_core.doctor.depth_check import UNIT_NAMES
 from diffpixel_core.doctor.examination import Examination, spread
 from diffpixel_core.doctor.reading import Pictures, explains, merged, read_pictures
-from diffpixel_core.doctor.verdict import Severity
+from diffpixel_core.doctor.verdict import Severity, nothing_wrong
 from diffpixel_core.errors import DiffPixelError
 from diffpixel_core.labels import UNLABELLED
 from diffpixel_core.report.pictures import colour_depth, depth_range
@@ -52,7 +51,7 @@ def write_sheet(examination: Examination, file: Path, *, rows: int = _ROWS) -> N
 
     Args:
         examination: What was found.
-        file: The picture to write.
+        file: The picture to write, which ends in .png.
         rows: How many frames to show, spread evenly.
 
     Raises:
@@ -63,24 +62,23 @@ def write_sheet(examination: Examination, file: Path, *, rows: int = _ROWS) -> N
     frames = [read_pictures(description, frame) for _, frame in chosen]
     names = [f'{split} / {frame.name}' for split, frame in chosen]
     figure = _figure(examination, frames, names)
-    with tempfile.NamedTemporaryFile(dir=file.absolute().parent, suffix='.png',
-                                     delete=False) as part:
-        try:
-            figure.savefig(part, format='png', facecolor=_PAPER)
-            part.flush()
-            Path(part.name).chmod(0o644)
-            os.replace(part.name, file)
-        except OSError as error:
-            Path(part.name).unlink(missing_ok=True)
-            raise SheetError(f'cannot write {file}: {error.strerror}; choose another file or free '
-                             'some space') from error
+    png = io.BytesIO()
+    figure.savefig(png, format='png', facecolor=_PAPER)
+    part = file.with_name(f'{file.name}.part')
+    try:
+        part.write_bytes(png.getvalue())
+        part.replace(file)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise SheetError(f'cannot write {file}: {error.strerror}; choose another file or free '
+                         'some space') from error
 
 
 def _figure(examination: Examination, frames: Sequence[Pictures], names: Sequence[str]) -> Figure:
     description = examination.description
     labelled = any(frame.ids is not None for frame in frames)
-    titles = ['colour', _depth_title(description), *['labels'] * labelled,
-              'where depth jumps, on colour']
+    titles = ['colour', 'depth' if description.metric else 'depth, its scale is lost',
+              *['labels'] * labelled, 'where depth jumps, on colour']
     width = (_WIDTH_IN - 0.6) / len(titles)
     heights = [width * _aspect(frame) for frame in frames]
     legend_in = 2.95
@@ -89,7 +87,7 @@ def _figure(examination: Examination, frames: Sequence[Pictures], names: Sequenc
     figure = Figure(figsize=(_WIDTH_IN, total), dpi=_DPI, facecolor=_PAPER)
     figure.text(0.3 / _WIDTH_IN, 1 - 0.30 / total, description.name, size=19, weight='bold',
                 color=_INK, va='center')
-    figure.text(0.3 / _WIDTH_IN, 1 - 0.62 / total, _subtitle(examination), size=10.5,
+    figure.text(0.3 / _WIDTH_IN, 1 - 0.62 / total, examination.headline(), size=10.5,
                 color=_FAINT, va='center')
     near, far = _depth_limits(description, frames)
     top = total - 1.12
@@ -131,7 +129,7 @@ def _row(description: Description, frame: Pictures, near: float, far: float, *,
          labelled: bool) -> list[Image | str]:
     """Return the pictures of a frame, or what stands in their place."""
     rgb: Image | str = frame.rgb if frame.rgb is not None else 'cannot be read'
-    depth_m = _depth_m(description, frame)
+    depth_m = frame.depth_m(description.depth_unit)
     depth: Image | str = 'cannot be read'
     if depth_m is not None:
         depth = _hatched(colour_depth(depth_m, near, far), depth_m <= 0)
@@ -170,27 +168,10 @@ def _hatched(picture: Image, where: npt.NDArray[np.bool_]) -> Image:
     return picture
 
 
-def _depth_m(description: Description, frame: Pictures) -> npt.NDArray[np.float32] | None:
-    return frame.depth_m(description.depth_unit)
-
-
 def _depth_limits(description: Description, frames: Sequence[Pictures]) -> tuple[float, float]:
     depths = [depth_m for frame in frames
-              for depth_m in (_depth_m(description, frame),) if depth_m is not None]
+              for depth_m in (frame.depth_m(description.depth_unit),) if depth_m is not None]
     return depth_range(depths)
-
-
-def _depth_title(description: Description) -> str:
-    scale = 'metres' if description.metric else 'nominal metres, the scale is lost'
-    return f'depth ({scale}; hatched = not measured)'
-
-
-def _subtitle(examination: Examination) -> str:
-    description = examination.description
-    splits = ', '.join(f'{split} {len(files)}' for split, files in description.splits.items())
-    return (f'layout {description.layout}   ·   frames: {splits} ({len(examination.frames)} read)'
-            f'   ·   depth: {UNIT_NAMES[description.depth_unit]}'
-            + f'   ·   labels: {description.label_space.name}' * bool(examination.labels.frames))
 
 
 def _aspect(frame: Pictures) -> float:
@@ -220,7 +201,7 @@ def _depth_scale(figure: Figure, examination: Examination,
         axes.text(0, 0.9, 'no depth could be read in this unit', color=_FAINT, size=10)
         return
     values = depth_in_metres(counts.values[None], unit)[0]
-    limit = max(far * 1.15, near + 0.2)
+    limit = 1.1 * max(far, found.p99_m)
     weights, edges = np.histogram(values[values > 0], 90, (0.0, limit),
                                   weights=counts.counts[values > 0])
     middles = ((edges[1:] + edges[:-1]) / 2).astype(np.float32)
@@ -240,8 +221,8 @@ def _depth_scale(figure: Figure, examination: Examination,
             axes.axvline(value, ymax=height, color=_INK, linewidth=0.8, linestyle=':')
             axes.text(value, height + 0.01, f'{name} {value:.2f}', size=8.5, color=_INK,
                       ha='center', va='bottom', transform=axes.get_xaxis_transform())
-    axes.set_title(f'depth: {found.hole_fraction:.1%} not measured', size=11, weight='bold',
-                   color=_INK, loc='left', pad=20)
+    axes.set_title(f'depth: {found.hole_fraction:.1%} not measured (hatched)', size=11,
+                   weight='bold', color=_INK, loc='left', pad=20)
 
 
 def _legend(figure: Figure, examination: Examination, box: tuple[float, float, float, float],
@@ -254,7 +235,7 @@ def _legend(figure: Figure, examination: Examination, box: tuple[float, float, f
     histogram = dict(examination.labels.histogram)
     unlabelled = histogram.pop('unlabelled', 0)
     pixels = max(1, sum(histogram.values()) + unlabelled)
-    axes.set_title(f'labels: {unlabelled / pixels:.1%} unlabelled',
+    axes.set_title(f'labels: {unlabelled / pixels:.1%} unlabelled (hatched)',
                    size=11, weight='bold', color=_INK, loc='left', pad=4)
     order = sorted((name for name in histogram if histogram[name]),
                    key=lambda name: -histogram[name])
@@ -274,10 +255,12 @@ def _legend(figure: Figure, examination: Examination, box: tuple[float, float, f
 
 def _verdict_lines(examination: Examination) -> list[tuple[Severity | None, list[str]]]:
     rows: list[tuple[Severity | None, list[str]]] = []
+    if nothing_wrong(examination.verdicts):
+        rows.append((None, ['nothing looks wrong']))
     for verdict in examination.verdicts[:12]:
         text = verdict.text + (f'  →  {verdict.remedy}' if verdict.remedy else '')
         rows.append((verdict.severity, _wrapped(text, 200)))
-    return rows or [(None, ['nothing looks wrong'])]
+    return rows
 
 
 def _wrapped(text: str, width: int) -> list[str]:

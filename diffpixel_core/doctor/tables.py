@@ -3,13 +3,12 @@
 """What the doctor found, for the terminal."""
 
 from rich.console import Group, RenderableType
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from diffpixel_core.doctor.depth_check import UNIT_NAMES
 from diffpixel_core.doctor.examination import Examination
-from diffpixel_core.doctor.verdict import Severity, Verdict
+from diffpixel_core.doctor.verdict import Severity, Verdict, nothing_wrong, number_of
 
 _MARKS: dict[Severity, tuple[str, str]] = {
     'error': ('✗', 'bold red'), 'warning': ('!', 'bold yellow'), 'note': ('·', 'bold cyan')}
@@ -18,20 +17,13 @@ _CLASSES, _BAR, _FILES = 12, 24, 3
 
 def findings(examination: Examination) -> RenderableType:
     """Return figures and verdicts of a data set."""
-    parts: list[RenderableType] = [_heading(examination), '', _depth(examination)]
-    if examination.labels.frames:
-        parts += ['', _classes(examination)]
-    return Group(*parts, '', *_verdicts(examination))
-
-
-def _heading(examination: Examination) -> Text:
     description = examination.description
-    splits = ', '.join(f'{split} {len(files)}' for split, files in description.splits.items())
-    return Text.assemble(
-        (description.name, 'bold'), f'  {description.root}\n',
-        (f'layout {description.layout} · {splits} frames · {len(examination.frames)} read'
-         + f', {examination.labels.frames} with labels' * bool(examination.labels.frames)
-         + f' ({description.label_space.name})' * bool(examination.labels.frames), 'dim'))
+    parts: list[RenderableType] = [
+        Text.assemble((description.name, 'bold'), f'  {description.root}\n',
+                      (examination.headline(), 'dim')), '', _depth(examination)]
+    if examination.labels.frames:
+        parts += ['', *_classes(examination)]
+    return Group(*parts, '', _alignment(examination), '', *_verdicts(examination))
 
 
 def _depth(examination: Examination) -> RenderableType:
@@ -39,41 +31,52 @@ def _depth(examination: Examination) -> RenderableType:
     if depth.median_m is None or depth.hole_fraction is None:
         return Text(f'depth: none that could be read as {UNIT_NAMES[depth.unit]}', 'red')
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style='dim')
-    for name in ('depth', 'median', '1 %', '99 %', 'not measured', 'read as'):
+    for name in ('depth' + ' (nominal)' * (not depth.metric), '1 % nearer than', 'median',
+                 '99 % nearer than', 'not measured'):
         table.add_column(name)
-    table.add_row('', f'{depth.median_m:.2f} m', f'{depth.p01_m:.2f} m', f'{depth.p99_m:.2f} m',
-                  f'{depth.hole_fraction:.1%}', UNIT_NAMES[depth.unit])
+    table.add_row('', f'{depth.p01_m:.2f} m', f'{depth.median_m:.2f} m', f'{depth.p99_m:.2f} m',
+                  f'{depth.hole_fraction:.1%}')
     return table
 
 
-def _classes(examination: Examination) -> RenderableType:
+def _classes(examination: Examination) -> list[RenderableType]:
+    """Return bars of the commonest classes, and the shares of the others."""
     histogram = dict(examination.labels.histogram)
     total = max(1, sum(histogram.values()))
     unlabelled = histogram.pop('unlabelled')
     space = examination.description.label_space
     order = sorted((name for name in histogram if histogram[name]),
                    key=lambda name: -histogram[name])
-    widest = max([histogram[name] for name in order[:1]] + [unlabelled, 1])
+    widest = max([*histogram.values(), unlabelled, 1])
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, show_header=False)
     table.add_column(justify='right')
     table.add_column(justify='right')
     table.add_column()
     rows = [(name, histogram[name], 'rgb({},{},{})'.format(*space.colours[space.index(name)]))
             for name in order[:_CLASSES]]
-    rest = sum(histogram[name] for name in order[_CLASSES:])
-    if rest:
-        rows.append((f'{len(order) - _CLASSES} more classes', rest, 'grey50'))
-    rows.append(('unlabelled', unlabelled, 'grey30'))
-    for name, pixels, colour in rows:
-        bar = '█' * max(round(_BAR * min(1, pixels / widest)), int(pixels > 0))
+    for name, pixels, colour in [*rows, ('unlabelled', unlabelled, 'grey30')]:
+        bar = '█' * max(round(_BAR * pixels / widest), int(pixels > 0))
         table.add_row(name, f'{pixels / total:.1%}', Text(bar, colour))
-    return table
+    others = ', '.join(f'{name} {histogram[name] / total:.1%}' for name in order[_CLASSES:])
+    return [table, *[Text(f'and {others}', 'dim')] * bool(others)]
+
+
+def _alignment(examination: Examination) -> RenderableType:
+    said = []
+    for what, found in (('depth', examination.depth_alignment),
+                        ('labels', examination.label_alignment)):
+        if found is not None and found.tells:
+            said.append(f'{what} {found.score:.2f} in {number_of(found.frames, "frame")}')
+        elif what == 'depth' or examination.labels.frames:
+            said.append(f'{what}: too few frames to tell')
+    return Text(f'alignment (about 1 or more where registered): {", ".join(said)}', 'dim')
 
 
 def _verdicts(examination: Examination) -> list[RenderableType]:
-    if not examination.verdicts:
-        return [Text.assemble(('✓ ', 'bold green'), 'nothing looks wrong')]
-    return [_verdict(verdict) for verdict in examination.verdicts]
+    rows: list[RenderableType] = [_verdict(verdict) for verdict in examination.verdicts]
+    if nothing_wrong(examination.verdicts):
+        rows.insert(0, Text.assemble(('✓ ', 'bold green'), ('nothing looks wrong', 'bold')))
+    return rows
 
 
 def _verdict(verdict: Verdict) -> RenderableType:
@@ -89,4 +92,4 @@ def _verdict(verdict: Verdict) -> RenderableType:
         text.append('\n' + ', '.join(verdict.files[:_FILES]) + ', ...' * (more > 0),
                     'not bold dim')
     table.add_row(mark, text)
-    return Padding(table, (0, 0, 0, 0))
+    return table

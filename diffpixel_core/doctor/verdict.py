@@ -55,9 +55,14 @@ def counted(number: int, total: int, what: str, verb: str) -> str:
     return f'{number} of {total} {what}s {_SINGULAR[verb] if number == 1 else verb}'
 
 
-def files_of(number: int) -> str:
+def number_of(number: int, what: str) -> str:
     """Return such as '1 file', '2 files'."""
-    return f'{number} file{"s" * (number != 1)}'
+    return f'{number} {what}{"s" * (number != 1)}'
+
+
+def nothing_wrong(verdicts: Sequence[Verdict]) -> bool:
+    """Return whether there are notes at most."""
+    return all(verdict.severity == 'note' for verdict in verdicts)
 
 
 def sorted_by_severity(verdicts: Sequence[Verdict]) -> list[Verdict]:

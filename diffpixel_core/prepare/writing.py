@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A folder that appears only once it is whole, and goes on where it was interrupted."""
 
+import errno
 import json
 import os
 import tempfile
@@ -18,6 +19,7 @@ from diffpixel_core.errors import DiffPixelError
 RECORD = 'prepared.json'
 _PARTIAL = '.partial'
 _TEMPORARY = '.writing-'
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _QUICK = [cv2.IMWRITE_PNG_COMPRESSION, 3]  # a tenth larger than the best, four times as fast
 
 
@@ -126,5 +128,6 @@ def _read(record: Path) -> Any:
 
 
 def _cannot(path: Path, error: OSError) -> PrepareError:
-    return PrepareError(f'cannot write {path} ({error.strerror}); free some space, then run the '
-                        'same command again: it goes on where it stopped')
+    remedy = ('free some space, then run the same command again: it goes on where it stopped'
+              if error.errno in _FULL else 'choose another --output')
+    return PrepareError(f'cannot write {path} ({error.strerror}); {remedy}')
