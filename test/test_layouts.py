@@ -266,10 +266,19 @@ def test_data_set_one_folder_below_is_found_unless_there_are_two(tmp_path: Path)
 def test_folder_of_something_else_is_told_what_was_looked_for_and_found(tmp_path: Path) -> None:
     for name in ('RGB', 'HHA', 'Label'):
         save(tmp_path / name / '0.png', RGB['0001'])
-    with pytest.raises(DataError, match=r'is no data set.*rgb/ depth/ masks/ \(tokenfusion\).*'
-                                        r'RGB/ Depth/ Label\|Labels/ \(dformer\).*kv1\|kv2.*'
-                                        r'X\.color\.png.*found HHA/, Label/, RGB/; HHA pictures '
-                                        r'hold no metres'):
+    with pytest.raises(DataError, match=r'is no data set: in it are HHA/, Label/, RGB/; HHA '
+                                        r'pictures hold no metres.*wanted.*RGB/ Depth/ '
+                                        r'Label\|Labels/ \(dformer\)'):
+        describe(tmp_path)
+
+
+def test_empty_folder_is_told_the_simplest_layout(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r'in it is nothing; wanted are X\.color\.png') as refused:
+        describe(tmp_path)
+    assert 'dformer' not in str(refused.value)
+    for name in ('rgb', 'depth', 'label'):
+        (tmp_path / name).mkdir()
+    with pytest.raises(DataError, match='depth/, label/, rgb/ without an image in them; wanted'):
         describe(tmp_path)
 
 

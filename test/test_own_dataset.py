@@ -187,6 +187,7 @@ def test_palette_is_indices_unless_its_colours_contradict(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(('changes', 'message'), [
+    ({'model': 'diffpixelformer_t'}, 'is a training recipe; give the data set'),
     ({'depht_unit': 'mm'}, r"says 'depht_unit', which nothing reads; did you mean 'depth_unit'"),
     ({'classes': [{'name': 'floor', 'color': [1, 2, 3]}]}, r"says 'color', .*known: name, rgb"),
     ({'depth_unit': 'cm'}, r"depth_unit is 'cm'; choose one of mm, m, m5000, sun, relative"),

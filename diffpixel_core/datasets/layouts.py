@@ -4,7 +4,8 @@
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -148,14 +149,26 @@ def _find(path: Path) -> tuple[Path, str]:
     if below:
         found = ', '.join(f'{folder.name}/ ({layout})' for folder, layout in below)
         raise DataError(f'{path} holds several data sets: {found}; give one of them')
-    rows = '; '.join(f'{row} ({name})' for name, row in LAYOUTS.items())
     present = sorted(entry.name + '/' * entry.is_dir() for entry in path.iterdir())
     there = ', '.join(present[:12]) + ', ...' * (len(present) > 12) if present else 'nothing'
+    if present and not any(file.suffix.lower() in IMAGE_SUFFIXES for file in path.glob('*/*')):
+        there += ' without an image in them'
     hint = ('; HHA pictures hold no metres: Depth/ is needed'
             if {'HHA', 'HHA/', 'hha/'} & set(present) else '')
-    raise DataError(f'{path} is no data set: looked, there and one folder below, for {rows}; '
-                    f'{sunrgbd.LOOKED_FOR}; {plain.LOOKED_FOR}; found {there}{hint}. Give the '
+    raise DataError(f'{path} is no data set: in it {"are" if len(present) > 1 else "is"} {there}'
+                    f'{hint}; wanted are {_nearest(present)}, with images of equal names. Give the '
                     'right folder, or describe your own data set by a YAML')
+
+
+def _nearest(present: Sequence[str]) -> str:
+    """Return the folders of the layouts that have most of their names among those present."""
+    told = {**{name: str(row) for name, row in LAYOUTS.items()}, **sunrgbd.FOLDERS, **plain.FOLDERS}
+    there = {name.rstrip('/').lower() for name in present}
+    common = {name: len(there & set(re.findall(r'\w+', folders.lower())))
+              for name, folders in told.items()}
+    most = max(common.values())
+    names = [name for name in told if common[name] == most] if most else list(plain.FOLDERS)
+    return ' or '.join(f'{told[name]} ({name})' for name in names)
 
 
 def _is_readable(folder: Path) -> bool:

@@ -98,6 +98,8 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(rows, dict):
         raise DataError(f'{path} holds a {type(rows).__name__}; it should describe a data set by '
                         f'{", ".join(_KEYS)}')
+    if 'model' in rows or 'data' in rows:
+        raise DataError(f'{path} is a training recipe; give the data set it names')
     _require_known(rows, _KEYS, str(path))
     return rows
 

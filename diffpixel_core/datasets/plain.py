@@ -10,9 +10,8 @@ from diffpixel_core.datasets.lists import SPLITS, list_files, read_list, without
 from diffpixel_core.image_folder import RgbdFile, find_frames, holds_frames
 from diffpixel_core.labels import load_label_space
 
-LOOKED_FOR = ('plain folders (or train|val|test/ of them) of X.color.png X.depth.png '
-              '[X.label.png], X-color.png X-depth.png [X-label.png] or rgb|color|image/ depth/ '
-              '[label|labels/] (images)')
+FOLDERS = {'images': 'X.color.png X.depth.png [X.label.png] or rgb|color|image/ depth/ '
+                     '[label|labels/], or these in train|val|test/'}
 
 
 def is_root(path: Path) -> bool:

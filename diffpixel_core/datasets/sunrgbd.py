@@ -32,8 +32,8 @@ from diffpixel_core.labels import UNLABELLED, load_label_space
 logger = logging.getLogger(__name__)
 
 CAMERAS = ('kv1', 'kv2', 'realsense', 'xtion')
-LOOKED_FOR = ('SUN RGB-D: kv1|kv2|realsense|xtion/ with scenes of image/ depth/ depth_bfx/ '
-              'intrinsics.txt (sunrgbd)')
+FOLDERS = {'sunrgbd': 'kv1|kv2|realsense|xtion/ with scenes of image/ depth/ depth_bfx/ '
+                      'intrinsics.txt'}
 
 
 @dataclass(frozen=True, slots=True)
