@@ -21,6 +21,7 @@ from diffpixel_core.errors import DiffPixelError
 from diffpixel_core.geometry import Camera
 from diffpixel_core.labels import UNLABELLED, LabelSpace, load_label_space, mapping
 from diffpixel_core.report.pictures import Depth, Image, colour_depth, depth_range, overlay
+from diffpixel_core.whole_file import write_whole
 
 _GAP = 6  # pixels between frames
 
@@ -115,10 +116,8 @@ def write_picture(picture: Image, file: Path) -> None:
     except cv2.error as error:
         raise SheetError(f'{file}: {file.suffix!r} is no image format; name a .png') from error
     assert done
-    temporary = file.with_name(file.name + '.tmp')
     try:
-        temporary.write_bytes(data.tobytes())
-        temporary.replace(file)
+        write_whole(file, data.tobytes())
     except OSError as error:
         raise SheetError(f'cannot write {file}: {error.strerror}') from error
 

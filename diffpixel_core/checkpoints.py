@@ -8,8 +8,6 @@ nothing is loaded that does not fit to the last tensor.
 
 import dataclasses
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -27,6 +25,7 @@ from diffpixel_core.errors import DiffPixelError
 from diffpixel_core.labels import LabelSpace, load_label_space, own_label_space
 from diffpixel_core.modalities import MODALITIES, normalisation
 from diffpixel_core.models import MODELS, build_model
+from diffpixel_core.whole_file import write_whole
 
 MANIFEST_VERSION = 1
 WEIGHTS_FILE = 'model.safetensors'
@@ -237,19 +236,7 @@ def save_model(directory: str | Path, model: nn.Module, manifest: Manifest, *,
                               'training diverged' + (' or overflows float16' if half else ''))
     content = safetensors.torch.save(tensors)
     manifest = dataclasses.replace(manifest, weights_sha256=sha256(content).hexdigest())
-    _replace_file(directory / WEIGHTS_FILE, content)
+    write_whole(directory / WEIGHTS_FILE, content)
     text = json.dumps(dataclasses.asdict(manifest), indent=2) + '\n'
-    _replace_file(directory / MANIFEST_FILE, text.encode())
+    write_whole(directory / MANIFEST_FILE, text)
     return directory
-
-
-def _replace_file(path: Path, content: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    try:
-        with os.fdopen(handle, 'wb') as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 FLOORS = {
     1: 'errors frame labels modalities depth geometry pairing config threads paper synchronise '
-       'termination '
+       'termination whole_file '
        'label_map cloud registration tf_tree camera_info recipes version',
     2: 'models metrics losses transforms',
     3: 'checkpoints converters datasets deploy synthetic bags rgbd_bags image_folder messages '
@@ -24,7 +24,7 @@ FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split(
 NODE_MAY_IMPORT = {'errors', 'frame', 'labels', 'depth', 'geometry', 'pairing', 'metrics',
                    'segmenter', 'bags', 'rgbd_bags', 'report', 'messages', 'codecs', 'intake',
                    'synchronise', 'label_map', 'cloud', 'registration', 'tf_tree', 'camera_info',
-                   'replay', 'termination', 'tiny_model'}
+                   'replay', 'termination', 'tiny_model', 'whole_file'}
 HEAVY = {'torch', 'rclpy', 'embreex', 'lightning_fabric', 'lightning', 'matplotlib', 'rosbags'}
 
 

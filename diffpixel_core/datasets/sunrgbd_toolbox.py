@@ -8,8 +8,6 @@ h5py shows a MATLAB 7.3 struct array: a field is an array of references, images 
 
 import errno
 import logging
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from rich.console import Console
 from rich.progress import track
 
 from diffpixel_core.datasets.frames import DataError
+from diffpixel_core.whole_file import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -194,16 +193,7 @@ def _size_of_depth(folder: Path) -> tuple[int, int] | None:
 def _write_png(path: Path, label: npt.NDArray[np.uint8]) -> None:
     _, data = cv2.imencode('.png', label)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix='.', delete=False) as file:
-            try:
-                file.write(data.data)
-                file.close()
-                os.chmod(file.name, 0o644)
-                os.replace(file.name, path)
-            except BaseException:
-                Path(file.name).unlink(missing_ok=True)
-                raise
+        write_whole(path, data.tobytes())
     except OSError as error:
         remedy = ('free some space' if error.errno == errno.ENOSPC else
                   'make that folder writable; or make one of your own with links to SUNRGBD and '

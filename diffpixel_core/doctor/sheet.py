@@ -30,6 +30,7 @@ from diffpixel_core.doctor.verdict import Severity, nothing_wrong
 from diffpixel_core.errors import DiffPixelError
 from diffpixel_core.labels import UNLABELLED
 from diffpixel_core.report.pictures import colour_depth, depth_range
+from diffpixel_core.whole_file import write_whole
 
 Image = npt.NDArray[np.uint8]
 
@@ -64,12 +65,9 @@ def write_sheet(examination: Examination, file: Path, *, rows: int = _ROWS) -> N
     figure = _figure(examination, frames, names)
     png = io.BytesIO()
     figure.savefig(png, format='png', facecolor=_PAPER)
-    part = file.with_name(f'{file.name}.part')
     try:
-        part.write_bytes(png.getvalue())
-        part.replace(file)
+        write_whole(file, png.getvalue())
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise SheetError(f'cannot write {file}: {error.strerror}; choose another file or free '
                          'some space') from error
 

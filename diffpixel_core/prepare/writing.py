@@ -4,8 +4,6 @@
 
 import errno
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from diffpixel_core.errors import DiffPixelError
+from diffpixel_core.whole_file import PART, write_whole
 
 RECORD = 'prepared.json'
 _PARTIAL = '.partial'
-_TEMPORARY = '.writing-'
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _QUICK = [cv2.IMWRITE_PNG_COMPRESSION, 3]  # a tenth larger than the best, four times as fast
 
@@ -90,7 +88,7 @@ class GrowingFolder:
             PrepareError: If it cannot be renamed.
         """
         try:
-            for leftover in self.path.rglob(f'{_TEMPORARY}*'):  # of a run that was killed
+            for leftover in self.path.rglob(f'.*{PART}'):  # of a run that was killed
                 leftover.unlink()
             self.path.rename(self._output)
         except OSError as error:
@@ -100,18 +98,7 @@ class GrowingFolder:
     def _write(self, name: str, data: bytes) -> None:
         path = self.path / name
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=_TEMPORARY,
-                                             delete=False) as file:
-                temporary = Path(file.name)
-                try:
-                    file.write(data)
-                    file.flush()
-                    temporary.chmod(0o644)
-                    os.replace(temporary, path)
-                except BaseException:
-                    temporary.unlink(missing_ok=True)
-                    raise
+            write_whole(path, data)
         except OSError as error:
             raise _cannot(path, error) from error
 

@@ -7,7 +7,6 @@ import dataclasses
 import io
 import json
 import logging
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +30,7 @@ from diffpixel_core.replay.summary import metrics, report_data
 from diffpixel_core.replay.tally import FrameRow, Tally
 from diffpixel_core.report import write_report
 from diffpixel_core.termination import terminable
+from diffpixel_core.whole_file import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -86,8 +86,8 @@ def run_replay(bags: Sequence[Path], settings: ReplaySettings, output: Path, run
         result = ReplayResult(tuple(runs), tuple(str(bag) for bag in bags), settings, how,
                               time.perf_counter() - started, command)
         write_report(output / 'report.html', report_data(result))
-        _write_whole(output / 'frames.csv', _frames_csv(result))
-        _write_whole(output / 'metrics.json',
+        write_whole(output / 'frames.csv', _frames_csv(result))
+        write_whole(output / 'metrics.json',
                      json.dumps(metrics(result), indent=2, allow_nan=False) + '\n')
     if interrupted:
         logger.warning('%s; what has ended is in %s', result.problem, output)
@@ -201,15 +201,3 @@ def _frames_csv(result: ReplayResult) -> str:
     text = io.StringIO(newline='')
     csv.writer(text).writerows(rows)
     return text.getvalue()
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write a text file, all of it or nothing."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}', suffix='.part')
-    try:
-        with os.fdopen(handle, 'w', encoding='utf-8', newline='') as file:
-            file.write(text)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)

@@ -3,8 +3,6 @@
 """The page itself: its sections in order, from data to HTML text, written whole or not at all."""
 
 import html
-import os
-import tempfile
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -36,6 +34,7 @@ from diffpixel_core.report.pictures import (
     shrunk,
 )
 from diffpixel_core.report.plots import latency_histogram, latency_over_time
+from diffpixel_core.whole_file import write_whole
 
 _LOGO = (
     '<svg viewBox="0 0 24 24" width="26" height="26" aria-hidden="true">'
@@ -56,16 +55,7 @@ def write_report(path: Path, data: ReportData) -> Path:
     Raises:
         ReportError: If the pictures of a frame differ in size.
     """
-    page = render_page(data)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix='.part')
-    try:
-        with os.fdopen(handle, 'w', encoding='utf-8') as file:
-            file.write(page)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    write_whole(path, render_page(data))
     return path
 
 

@@ -32,6 +32,7 @@ from diffpixel_core.synthetic.noise import SENSORS, sense
 from diffpixel_core.synthetic.photo import Look
 from diffpixel_core.synthetic.render import Renderer, View
 from diffpixel_core.synthetic.scenes import ROOM_KINDS, build_room
+from diffpixel_core.whole_file import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -231,7 +232,7 @@ def _generate(folder: Path, settings: _Settings, chunk: int, workers: int) -> Sy
     classes = {name: int(counts[label]) for label, name in enumerate(names)}
     summary = settings.as_json()
     summary |= {'classes': classes, 'unlabelled': int(counts[len(names):].sum())}
-    _write(folder / _DONE, json.dumps(summary, indent=2).encode() + b'\n')
+    write_whole(folder / _DONE, json.dumps(summary, indent=2).encode() + b'\n')
     (folder / _STARTED).unlink(missing_ok=True)
     return SynthReport(folder, settings.count, settings.sensor, classes)
 
@@ -256,7 +257,7 @@ def _claim(folder: Path, settings: _Settings) -> None:
         return
     if any(folder.iterdir()):
         raise SynthError(f'{folder} is not empty and was not generated; name another folder')
-    _write(folder / _STARTED, json.dumps(settings.as_json(), indent=2).encode() + b'\n')
+    write_whole(folder / _STARTED, json.dumps(settings.as_json(), indent=2).encode() + b'\n')
     write_camera(folder, settings.camera)
 
 
@@ -369,19 +370,12 @@ def _write_frame(job: _Job, index: int, frame: _Frame, camera: Camera) -> Counts
     if job.settings.sensor == 'perfect':
         images['.cosine.png'] = np.rint(view.cosine * 255).astype(np.uint8)
     pose = '\n'.join(' '.join(f'{value:.9f}' for value in row) for row in frame.pose)
-    _write(job.folder / f'{stem}.pose.txt', pose.encode() + b'\n')
+    write_whole(job.folder / f'{stem}.pose.txt', pose.encode() + b'\n')
     if job.settings.jitter_camera:
-        _write(job.folder / f'{stem}.camera.json', json.dumps(asdict(camera)).encode() + b'\n')
+        write_whole(job.folder / f'{stem}.camera.json', json.dumps(asdict(camera)).encode() + b'\n')
     for ending, image in (*images.items(), ('.label.png', view.labels)):
         suffix = Path(ending).suffix
         encoded, data = cv2.imencode(suffix, image, _ENCODING[suffix])
         assert encoded, ending
-        _write(job.folder / f'{stem}{ending}', data.tobytes())
+        write_whole(job.folder / f'{stem}{ending}', data.tobytes())
     return np.bincount(view.labels.ravel(), minlength=256).astype(np.int64)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file that is there whole or not at all."""
-    temporary = path.with_name(f'.{path.name}.partial')
-    temporary.write_bytes(data)
-    temporary.replace(path)

@@ -8,7 +8,6 @@ which is then read back, checked against the bag that was played, scored, and sh
 
 import json
 import math
-import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,6 +29,7 @@ from diffpixel_core.errors import DiffPixelError
 from diffpixel_core.report import write_report
 from diffpixel_core.rgbd_bags import RgbdTopics, find_rgbd_topics
 from diffpixel_core.termination import terminable
+from diffpixel_core.whole_file import write_whole
 from diffpixel_ros.client.playback import Playback, play
 from diffpixel_ros.client.run_record import CONFIDENCE, SEMANTIC, Run
 from diffpixel_ros.demo.examine import examine
@@ -165,8 +165,4 @@ def _play(reader: BagReader, topics: RgbdTopics, *, model: str | Path, engine: s
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix='.part')
-    with os.fdopen(handle, 'w', encoding='utf-8') as file:
-        file.write(json.dumps(value, indent=2, allow_nan=False) + '\n')
-    Path(name).chmod(0o644)
-    Path(name).replace(path)
+    write_whole(path, json.dumps(value, indent=2, allow_nan=False) + '\n')
