@@ -27,7 +27,7 @@ from diffpixel_core.commands import (
     train,
 )
 from diffpixel_core.commands.outcome import FailedChecksError
-from diffpixel_core.errors import DiffPixelError
+from diffpixel_core.errors import DiffPixelError, StoppedError
 
 COMMANDS = {'demo': demo, 'replay': replay, 'synth': synth, 'bag': bag, 'prepare': prepare,
             'doctor': doctor, 'train': train,
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.run(options)
     except DiffPixelError as error:
         print(f'diffpixel {options.command}: {" ".join(str(error).split())}', file=sys.stderr)
-        return 2
+        return 130 if isinstance(error, StoppedError) else 2
     except FailedChecksError as error:
         print(f'diffpixel {options.command}: {error}', file=sys.stderr)
         return 1

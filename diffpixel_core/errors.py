@@ -11,5 +11,9 @@ class DiffPixelError(Exception):
     """
 
 
+class StoppedError(DiffPixelError):
+    """Work that was asked to stop and can go on; the message says how. Exit code 130."""
+
+
 class DeviceMemoryError(DiffPixelError):
     """The device that computes has not enough memory left; another one, or less work, may help."""

@@ -26,6 +26,8 @@ Readings where the sources are silent or cannot be meant:
    plain mean: `released` keeps them still. The paper calls them learnable: `paper` trains them.
  * Batch norm. Published code keeps the statistics of the decoder's norm as they are, at 0 and 1 in
    a fresh decoder, and trains scale and shift: `batch_norm: frozen`.
+ * Rounding. Both train in float32; on a GPU ours rounds the factors of products to TF32 unless
+   `tf32` is false.
  * Colour jitter. The published one blackens what it touches; its ranges are kept, its fault is not.
 """
 

@@ -10,6 +10,7 @@ import csv
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -102,8 +103,17 @@ def alone(frames: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def same_run(one: Path, two: Path) -> None:
-    for key in ('loss', 'loss_rgb', 'loss_x', 'loss_ensemble', 'gradient_norm', 'lr'):
-        assert rows(one, key) == pytest.approx(rows(two, key), rel=2e-4), key
+    """Compare two runs.
+
+    The first step starts from equal weights and differs by rounding only, as batches of another
+    size take another way through a product: it is what finds a part that counts wrongly. Training
+    then carries rounding on: up to 2e-6 of the gradient's norm was seen over 60 steps.
+    """
+    keys = ('loss', 'loss_rgb', 'loss_x', 'loss_ensemble', 'gradient_norm', 'lr')
+    table = {key: (rows(one, key), rows(two, key)) for key in keys}
+    for found, expected in table.values():
+        assert found[0] == pytest.approx(expected[0], rel=1e-5), table
+        assert found[1:] == pytest.approx(expected[1:], rel=5e-3), table
     first, second = (load_model(path / 'final')[0].state_dict() for path in (one, two))
     for name, tensor in first.items():
         torch.testing.assert_close(tensor, second[name], rtol=1e-2, atol=2e-3)
@@ -145,7 +155,7 @@ import torch
 from torch import nn
 sys.path.insert(0, {tests!r})
 import test_distributed as t
-from diffpixel_core.train.norms import SyncBatchNorm
+from diffpixel_core.train.norms import SyncBatchNorm, share_statistics
 from diffpixel_core.train.ranks import added, first_alone, only_first, summed
 from diffpixel_core.train.guard import TrainError
 
@@ -158,6 +168,10 @@ x = t.maps()[rank * 2:rank * 2 + (2 if rank == 0 else 1)].requires_grad_()
 (norm(x) * t.weights()[rank * 2:rank * 2 + len(x)]).sum().backward()
 found['norm'] = [norm.running_mean.tolist(), norm.running_var.tolist(),
                  added(fabric, norm.weight.grad).tolist(), x.grad[0].flatten().tolist()]
+own = torch.nn.BatchNorm2d(2)
+own.running_mean.fill_(rank)
+share_statistics(own, 'train', fabric.world_size)
+found['shared'] = own.running_mean.tolist()
 def fail():
     raise TrainError('the disk is full')
 try:
@@ -198,6 +212,7 @@ def test_two_processes_score_and_act_as_one(frames: Path, tmp_path: Path) -> Non
     assert found['scores'] == scores_of_untrained(open_fabric(accelerator='cpu'), str(frames))
     assert found['error'] == 'the disk is full'  # of the other process
     assert found['turns'] == 1
+    assert found['shared'] == [0.0, 0.0]  # the first process's, as told by the second
     assert found['sum'] == [3.0, 1.0]
     norm, x = nn.BatchNorm2d(3), maps().requires_grad_()
     (norm(x) * weights()).sum().backward()
@@ -290,3 +305,28 @@ def test_frames_that_do_not_divide_over_processes_are_refused(frames: Path,
     done = run([*TORCHRUN, '-m', 'diffpixel_core',
                 *recipe(settings(frames, tmp_path / 'run', batch=3), tmp_path / 'r.yaml')], code=2)
     assert done.stderr.count('batch is 3: the frames of a step do not divide evenly over 2') == 1
+
+
+@pytest.mark.slow
+def test_damaged_file_of_another_process_is_named_once(frames: Path, tmp_path: Path) -> None:
+    """The first process tells, all end, and the run can go on when the file is mended."""
+    folder = shutil.copytree(frames, tmp_path / 'frames')
+    config = settings(folder, tmp_path / 'run')
+    share = TrainBatches(
+        open_frames(config.data, 'train'), label_space=load_label_space('nyu40'),
+        augmentation=config.augment, crop=config.crop, batch=config.batch, seed=config.seed,
+        rank=1, world=2)
+    file = folder / share[0].names[0].replace('color', 'label')
+    good = file.read_bytes()
+    file.write_bytes(good[:20])
+    command = [*TORCHRUN, '-m', 'diffpixel_core', *recipe(config, tmp_path / 'r.yaml')]
+    done = run(command, code=2)
+    assert done.stderr.count(f'diffpixel train: image {file} is damaged') == 1
+    file.write_bytes(good)
+    held_out = shutil.copytree(folder, tmp_path / 'held_out')
+    scored = held_out / '000001.label.png'  # the second of them is the second process's
+    scored.write_bytes(good[:20])
+    done = run([*command, '--resume', 'true', '--data.val_path', str(held_out)], code=2)
+    assert done.stderr.count(f'diffpixel train: image {scored} is damaged') == 1
+    run([*command, '--resume', 'true'])
+    assert len(rows(tmp_path / 'run', 'loss')) == config.steps

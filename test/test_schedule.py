@@ -69,7 +69,10 @@ def test_every_recipe_leaves_warm_up_and_reaches_its_end(tmp_path: Path, name: s
         assert part.max() == pytest.approx(0.5 ** stage, rel=0.01)
         assert abs(part.argmax() / len(part) - settings.warmup) < 2 / len(part)
         assert part[-1] < 0.01 * 0.5 ** stage
-    assert plan.warmup_ends == trace.argmax()
+    assert plan.warmups[0] == trace.argmax()
+    assert len(plan.warmups) == stages
+    assert [trace[step] for step in plan.warmups] == pytest.approx(
+        [0.5 ** stage for stage in range(stages)], rel=0.01)
 
 
 def test_length_is_steps_or_epochs() -> None:
@@ -86,7 +89,7 @@ def test_plan_is_printed_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixture
     text = capsys.readouterr().out
     assert 'recipe released: diffpixelformer_t, 32-true' in text
     assert '1491 steps of 16 frames = 30.0 epochs of 795 frames' in text
-    assert 'released in 3 stages, warm-up ends at step 19 (1.3 %)' in text
+    assert 'released in 3 stages, warm-up ends at step 19, 516, 1013 (1.3 % of the run)' in text
     assert '2 parameters of the ensemble, peak 0.0e+00, decay 0\n' in text
     assert picture.read_bytes().startswith(b'\x89PNG')
     drawing = plan_run(recipe(tmp_path, 'paper')).picture('svg')

@@ -14,6 +14,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from diffpixel_core.checkpoints import require_same_tensors
 from diffpixel_core.config import TrainConfig
 from diffpixel_core.train.guard import TrainError
 from diffpixel_core.train.optimise import AveragedModel
@@ -25,6 +26,7 @@ from diffpixel_core.train.sharding import (
     whole_optimiser_state,
     whole_state,
 )
+from diffpixel_core.whole_file import whole
 
 logger = logging.getLogger(__name__)
 
@@ -101,9 +103,13 @@ class State:
 
         Raises:
             TrainError: If it is missing, damaged, or of another run.
+            CheckpointError: If it is of another network, as that of other classes is.
         """
         content = _read(path)
         _require_same_run(path, content, config, self)
+        require_same_tensors(content['model'], self.network.state_dict(), name=str(path),
+                             remedy='Resume with the label space or data set description it was '
+                                    'trained with')
         self.normalisation = json.loads(content['normalisation'])
         load_whole(self.network, content['model'])
         self.average.load_state_dict(content['average'])
@@ -131,14 +137,13 @@ def _random_state(fabric: Fabric) -> dict[str, Tensor]:
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    temporary = path.with_suffix('.tmp')
     try:
-        torch.save(content, temporary)
-        os.replace(temporary, path)
+        with whole(path) as part, part.open('wb') as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())  # else a power cut could leave the new name without content
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        temporary.unlink(missing_ok=True)
-        raise TrainError(f'cannot write {path} ({str(error).splitlines()[0]}); free some space and '
-                         'resume: the checkpoint before it, if there was one, is still there') \
+        raise TrainError(f'cannot write {path} ({str(error).splitlines()[0]}); free some space') \
             from error
 
 

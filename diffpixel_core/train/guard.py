@@ -3,14 +3,14 @@
 """What ends a run early: mistakes, requests to stop, losses that are no numbers, full disks."""
 
 import logging
-import os
 import signal
 import time
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from diffpixel_core.errors import DiffPixelError
+from diffpixel_core import whole_file
+from diffpixel_core.errors import DiffPixelError, StoppedError
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ class TrainError(DiffPixelError):
     """A run that cannot start, go on or be resumed."""
 
 
-class TrainingInterruptedError(TrainError):
+class TrainingInterruptedError(TrainError, StoppedError):
     """The run was asked to stop; its checkpoint is written."""
 
 
@@ -51,7 +51,8 @@ class StopRequest:
         now = time.monotonic()
         if self._asked_at is None:
             self._asked_at = now
-            logger.warning('signal %d: stopping after this step', number)
+            logger.warning('%s: stopping after this step, with a checkpoint; once more, in some '
+                           'seconds, stops at once, without', signal.Signals(number).name)
         elif now - self._asked_at > _GRACE_S:
             raise KeyboardInterrupt
 
@@ -67,11 +68,8 @@ def write_whole(path: Path, content: str | bytes) -> None:
     Raises:
         TrainError: If the disk is full or the folder cannot be written.
     """
-    temporary = path.with_name(path.name + '.tmp')
     try:
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-        os.replace(temporary, path)
+        whole_file.write_whole(path, content)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise TrainError(f'cannot write {path} ({error.strerror}); free some space or choose '
                          'another place') from error

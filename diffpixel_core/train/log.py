@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from torch.utils.tensorboard import SummaryWriter
 
 from diffpixel_core.train.guard import TrainError, write_whole
@@ -45,44 +45,55 @@ class TrainingLog:
         self._rows: list[dict[str, float]] = []
         self._waited_s = 0.0
         self._images = 0
-        self._since = time.monotonic()
+        self._since = self._last = time.monotonic()
         self._miou = ''
         console = Console(stderr=True)
         self._progress: Progress | None = None
         if console.is_terminal:
             self._progress = Progress(
                 TextColumn('{task.description}'), BarColumn(), TimeElapsedColumn(),
-                TextColumn('left'), TimeRemainingColumn(), console=console)
+                console=console)
 
     def __enter__(self) -> 'TrainingLog':
-        """Open the files, show the bar."""
-        kept: list[dict[str, str]] = []
-        if self._path.is_file() and self._first_step:
-            with self._path.open(newline='') as file:
-                kept = [row for row in csv.DictReader(file)
-                        if int(row['step']) <= self._first_step]
+        """Open the files, show the bar.
+
+        Raises:
+            TrainError: If they cannot be written.
+        """
         text = io.StringIO(newline='')
         table = csv.DictWriter(text, COLUMNS, extrasaction='ignore')
         table.writeheader()
-        table.writerows(kept)
+        table.writerows(self._earlier_rows())
         write_whole(self._path, text.getvalue())
-        self._file = self._path.open('a', newline='')
-        self._csv = csv.DictWriter(self._file, COLUMNS)
-        self._board = SummaryWriter(
-            str(self._path.parent), purge_step=self._first_step + 1 if self._first_step else None)
+        try:
+            self._file = self._path.open('a', newline='')
+            self._csv = csv.DictWriter(self._file, COLUMNS)
+            self._board = SummaryWriter(
+                str(self._path.parent),
+                purge_step=self._first_step + 1 if self._first_step else None)
+        except OSError as error:
+            raise self._unwritable(error) from error
         if self._progress is not None:
             self._progress.start()
             self._task = self._progress.add_task('training', total=1.0)
-        self._since = time.monotonic()
+        self._since = self._last = time.monotonic()
         return self
+
+    def _earlier_rows(self) -> list[dict[str, str]]:
+        """Return the rows up to the step of the checkpoint, without one that was cut short."""
+        if not self._first_step or not self._path.is_file():
+            return []
+        with self._path.open(newline='') as file:
+            return [row for row in csv.DictReader(file)
+                    if None not in row.values() and int(row['step']) <= self._first_step]
 
     def __exit__(self, *error: object) -> None:
         """Close the files, end the bar."""
         if self._progress is not None:
             self._progress.stop()
-        with contextlib.suppress(OSError):  # on a full disk the row itself has said so
-            self._board.close()
-            self._file.close()
+        for file in (self._board, self._file):
+            with contextlib.suppress(OSError):  # on a full disk the row itself has said so
+                file.close()
 
     def step(self, step: int, row: dict[str, float], *, images: int, waited_s: float,
              minutes: float, done: float) -> None:
@@ -99,12 +110,14 @@ class TrainingLog:
         self._rows.append(row)
         self._images += images
         self._waited_s += waited_s
+        left = _duration(minutes / done * (1 - done)) if done > 0 else '?'
         if self._progress is not None:
             speed = self._images / max(1e-9, time.monotonic() - self._since)
             self._progress.update(self._task, completed=done, description=(
                 f'step {step}/{self._total} loss {row["loss"]:.3f} lr {row["lr"]:.1e} '
-                f'{speed:.2f} img/s{self._miou}'))
+                f'{speed:.2f} img/s{self._miou}, {left} left'))
         if step % self._every:
+            self._last = time.monotonic()
             return
         spent = max(1e-9, time.monotonic() - self._since)
         means = {key: sum(r[key] for r in self._rows) / len(self._rows) for key in row}
@@ -112,23 +125,22 @@ class TrainingLog:
                   'loader_share': self._waited_s / spent}
         self._write(step, means, minutes)
         if self._progress is None:
-            left = minutes / done * (1 - done) if done > 0 else float('nan')
             logger.info('step %d/%d loss %.3f (rgb %.3f x %.3f) lr %.2e norm %.2f %.2f img/s '
-                        'loader %.0f%% %.1f min left', step, self._total, means['loss'],
+                        'loader %.0f%% %s left', step, self._total, means['loss'],
                         means['loss_rgb'], means['loss_x'], means['lr'], means['gradient_norm'],
                         means['images_per_s'], 100 * means['loader_share'], left)
         self._rows, self._images, self._waited_s = [], 0, 0.0
-        self._since = time.monotonic()
+        self._since = self._last = time.monotonic()
 
     def scores(self, step: int, scores: dict[str, float], *, minutes: float) -> None:
-        """Record scores on held-out frames, 0..1."""
-        started = self._since
+        """Record scores on held-out frames, 0..1, as soon as they are known."""
         self._write(step, scores, minutes)
         self._miou = f' mIoU {100 * scores["miou"]:.1f}'
         logger.info('step %d held-out mIoU %.2f %% pixel accuracy %.2f %%', step,
                     100 * scores['miou'], 100 * scores['pixel_accuracy'])
-        # Scoring is no part of the speed of training.
-        self._since = time.monotonic() if not self._rows else started
+        now = time.monotonic()
+        self._since += now - self._last  # scoring is no part of the speed of training
+        self._last = now
 
     def _write(self, step: int, values: dict[str, float], minutes: float) -> None:
         try:
@@ -139,5 +151,18 @@ class TrainingLog:
             for key, value in values.items():
                 self._board.add_scalar(key, value, step)
         except OSError as error:
-            raise TrainError(f'cannot write {self._path} ({error.strerror}); free some space and '
-                             'resume') from error
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> TrainError:
+        return TrainError(f'cannot write {self._path} and the TensorBoard events beside it '
+                          f'({error.strerror}); free some space')
+
+
+def _duration(minutes: float) -> str:
+    """Return a time as a person says it: '40 s', '12 min', '5 h 07 min'."""
+    if minutes < 1:
+        return f'{60 * minutes:.0f} s'
+    if minutes < 60:
+        return f'{minutes:.0f} min'
+    hours, rest = divmod(round(minutes), 60)
+    return f'{hours} h {rest:02d} min'

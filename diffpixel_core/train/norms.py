@@ -69,6 +69,21 @@ def prepare_norms(network: nn.Module, kind: Literal['train', 'frozen', 'sync'],
                 setattr(parent, name, synced.to(norm.weight.device))
 
 
+def share_statistics(model: nn.Module, kind: Literal['train', 'frozen', 'sync'],
+                     world: int) -> None:
+    """Give the first process's running statistics to all: they are those that are saved.
+
+    With statistics of each device ('train') every process would else score with its own.
+    """
+    if kind != 'train' or world == 1:
+        return
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for statistic in (module.running_mean, module.running_var):
+                assert statistic is not None
+                torch.distributed.broadcast(statistic, 0)
+
+
 def training_mode(model: nn.Module, kind: Literal['train', 'frozen', 'sync']) -> None:
     """Put a network into training mode; frozen batch norms keep their statistics.
 

@@ -4,6 +4,7 @@
 
 import dataclasses
 import io
+import itertools
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,14 +30,14 @@ class Plan:
         frames: Training frames.
         steps: Its length.
         factors: Learning rate over its peak at each step, at most 0..1.
-        warmup_ends: Step with the highest rate, the first of them; counted from 0.
+        warmups: Step with the highest rate of each stage, the end of its warm-up; from 0.
     """
 
     config: TrainConfig
     frames: int
     steps: int
     factors: tuple[float, ...]
-    warmup_ends: int
+    warmups: tuple[int, ...]
 
     @property
     def epochs(self) -> float:
@@ -52,8 +53,7 @@ class Plan:
             f'recipe {config.recipe}: {config.model}, {config.precision}',
             f'{self.steps} steps of {config.batch} frames = {self.epochs:.1f} epochs of '
             f'{self.frames} frames = {self.steps * config.batch} images',
-            f'{shape}, warm-up ends at step {self.warmup_ends} '
-            f'({100 * self.warmup_ends / self.steps:.1f} %)'
+            f'{shape}, {self._warmed_up}'
             + (f', or sooner: at most {config.max_minutes} minutes' if config.max_minutes else ''),
             *_groups(config),
             f'{"step":>9} {"lr":>9}',
@@ -63,6 +63,12 @@ class Plan:
             lines.append(f'{step:>9} {settings.lr * self.factors[step]:>9.2e} '
                          + '#' * round(50 * self.factors[step]))
         return '\n'.join(lines)
+
+    @property
+    def _warmed_up(self) -> str:
+        steps = ', '.join(str(step) for step in self.warmups)
+        return (f'warm-up ends at step {steps} ({100 * self.warmups[0] / self.steps:.1f} % of the '
+                'run)')
 
     def picture(self, kind: str) -> bytes:
         """Return the learning rate over the run, drawn: the content of a file.
@@ -79,14 +85,17 @@ class Plan:
         figure = Figure(figsize=(6.4, 2.4), layout='constrained')
         axes = figure.subplots()
         axes.plot(range(self.steps), [lr * factor for factor in self.factors], color='#1f5fa8')
-        axes.axvline(self.warmup_ends, color='#888888', linewidth=0.8, linestyle='--')
-        axes.annotate(f'warm-up ends: step {self.warmup_ends}', (self.warmup_ends, 0),
-                      xytext=(4, 4), textcoords='offset points', fontsize=8, color='#555555')
-        axes.set(title=f'{self.config.recipe}: {self.steps} steps, {self.epochs:.0f} epochs of '
-                       f'{self.frames} frames', xlabel='step', ylabel='learning rate',
-                 xlim=(0, self.steps), ylim=(0, None))
+        for step in self.warmups:
+            axes.axvline(step, color='#888888', linewidth=0.8, linestyle='--')
+            axes.annotate(f'warm-up ends\nstep {step}, {lr * self.factors[step]:.1e}',
+                          (step, lr * self.factors[step]), xytext=(4, 3),
+                          textcoords='offset points', fontsize=8, color='#555555')
+        axes.set(xlabel=f'optimiser step ({self.config.batch} frames each)',
+                 ylabel='learning rate\nof the encoder', xlim=(0, self.steps),
+                 ylim=(0, 1.3 * lr))
+        axes.set_title(f'{self.config.recipe}: {self.steps} steps = {self.epochs:.0f} epochs of '
+                       f'{self.frames} frames', fontsize=9)
         axes.ticklabel_format(axis='y', style='sci', scilimits=(0, 0))
-        axes.title.set_fontsize(9)
         drawing = io.BytesIO()
         with matplotlib.rc_context({'svg.hashsalt': 'diffpixel'}):  # the same plan, the same file
             figure.savefig(drawing, format=kind, dpi=100,
@@ -106,7 +115,11 @@ def plan_run(config: TrainConfig) -> Plan:
         frames = len(open_frames(dataclasses.replace(config.data, in_memory=False), 'train'))
     steps = total_steps(config, frames)
     factors = tuple(lr_factor((step + 0.5) / steps, config.optimiser) for step in range(steps))
-    return Plan(config, frames, steps, factors, factors.index(max(factors)))
+    stages = STAGES if config.optimiser.schedule == 'released' else 1
+    starts = [math.ceil(stage * steps / stages) for stage in range(stages + 1)]
+    peaks = tuple(max(range(first, end), key=factors.__getitem__)
+                  for first, end in itertools.pairwise(starts) if first < end)
+    return Plan(config, frames, steps, factors, peaks)
 
 
 def save_picture(plan: Plan, path: Path) -> None:

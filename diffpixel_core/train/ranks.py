@@ -62,6 +62,22 @@ def first_alone(fabric: Fabric, action: Callable[[], T]) -> T:
     return outcome[0] if outcome else action()
 
 
+def together(fabric: Fabric, action: Callable[[], T]) -> T:
+    """Return the outcome of an action of every process, in each its own.
+
+    Raises:
+        DiffPixelError: What it raised; in all processes, if it failed in one.
+    """
+    error: DiffPixelError | None = None
+    outcome: list[T] = []
+    try:
+        outcome.append(action())
+    except DiffPixelError as caught:
+        error = caught
+    _raise_together(fabric, error)
+    return outcome[0]
+
+
 def only_first(fabric: Fabric, action: Callable[[], object]) -> None:
     """Do something in the first process only.
 

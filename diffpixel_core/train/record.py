@@ -14,8 +14,10 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
+from diffpixel_core.checkpoints import Manifest
 from diffpixel_core.config import TrainConfig
 from diffpixel_core.devices import device_name, precision_of
+from diffpixel_core.labels import LabelSpace, own_classes
 from diffpixel_core.version import __version__
 
 _PACKAGES = ('torch', 'lightning-fabric', 'numpy', 'opencv-python-headless')
@@ -43,6 +45,30 @@ def environment(fabric: Fabric, config: TrainConfig, *, tf32: bool) -> dict[str,
         'processes': fabric.world_size, 'strategy': type(fabric.strategy).__name__,
         'precision': precision_of(fabric), 'tf32': tf32, 'threads': torch.get_num_threads(),
     }
+
+
+def trained_manifest(config: TrainConfig, space: LabelSpace, *,
+                     normalisation: dict[str, dict[str, Any]], metrics: dict[str, Any],
+                     steps: int, minutes: float, record: dict[str, Any]) -> Manifest:
+    """Return what is written beside trained weights.
+
+    Args:
+        config: Settings of the run.
+        space: What the network predicts.
+        normalisation: What it sees, by modality.
+        metrics: Its scores and how they came about.
+        steps: Steps taken.
+        minutes: Time taken, earlier parts of the run included.
+        record: The `environment`.
+    """
+    data = config.data
+    return Manifest(
+        model=config.model, label_space=space.name, label_classes=own_classes(space),
+        input_size=config.crop, normalisation=normalisation, metrics=metrics,
+        provenance={'data': 'generated rooms' if data.source == 'generated' else data.path,
+                    'steps': steps, 'commit': record['commit'], 'minutes': round(minutes, 1),
+                    'images': steps * config.batch, 'config': plain(config),
+                    'environment': record})
 
 
 def commit() -> str:

@@ -15,7 +15,7 @@ import yaml
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from diffpixel_core.checkpoints import Manifest, save_model
+from diffpixel_core.checkpoints import save_model
 from diffpixel_core.config import TrainConfig
 from diffpixel_core.converters.backbone import load_backbone
 from diffpixel_core.converters.hub import fetch_weights
@@ -30,7 +30,8 @@ from diffpixel_core.datasets import (
 )
 from diffpixel_core.deploy import NetworkInputs
 from diffpixel_core.devices import open_fabric, precision_of, use_tf32
-from diffpixel_core.labels import load_label_space, own_classes
+from diffpixel_core.errors import DiffPixelError
+from diffpixel_core.labels import load_label_space
 from diffpixel_core.losses import log_class_weights
 from diffpixel_core.modalities import normalisation
 from diffpixel_core.models import build_model
@@ -41,11 +42,12 @@ from diffpixel_core.train.guard import (
     TrainingInterruptedError,
     write_whole,
 )
+from diffpixel_core.train.loading import take_parts
 from diffpixel_core.train.log import TrainingLog
 from diffpixel_core.train.norms import prepare_norms
 from diffpixel_core.train.optimise import AveragedModel, parameter_groups
-from diffpixel_core.train.ranks import added, first_alone, only_first, summed
-from diffpixel_core.train.record import environment, plain
+from diffpixel_core.train.ranks import added, first_alone, gathered, only_first, summed, together
+from diffpixel_core.train.record import environment, plain, trained_manifest
 from diffpixel_core.train.schedule import lr_factor, total_steps
 from diffpixel_core.train.start import start_from
 from diffpixel_core.train.step import Stepper
@@ -150,12 +152,12 @@ class _Run:
     def _class_weights(self, classes: int) -> Tensor | None:
         if self.config.loss.class_weights == 'none':
             return None
-        pixels = torch.zeros(256, dtype=torch.int64)
-        for sample in held_out_samples(
-                self.batches.frames, sensor='perfect', count=_COUNTED_FRAMES,
-                label_space=self.space, rank=self.fabric.global_rank,
-                world=self.fabric.world_size):
-            pixels += torch.bincount(torch.from_numpy(sample.labels).flatten(), minlength=256)
+        samples = held_out_samples(
+            self.batches.frames, sensor='perfect', count=_COUNTED_FRAMES, label_space=self.space,
+            rank=self.fabric.global_rank, world=self.fabric.world_size)
+        pixels = together(self.fabric, lambda: sum(
+            (torch.bincount(torch.from_numpy(sample.labels).flatten(), minlength=256)
+             for sample in samples), start=torch.zeros(256, dtype=torch.int64)))
         counts = added(self.fabric, pixels)[:classes]
         return log_class_weights(counts).to(self.fabric.device)
 
@@ -176,6 +178,19 @@ class _Run:
 
     def train(self, stop: StopRequest) -> Path:
         """Run to the end, or to a request to stop, and return the final model's directory."""
+        try:
+            return self._to_the_end(stop)
+        except TrainingInterruptedError:
+            raise
+        except torch.OutOfMemoryError as error:
+            raise TrainError(
+                f'the GPU has not enough memory for {self.config.batch} frames in '
+                f'{self.config.accumulate} parts over {self.fabric.world_size} devices; raise '
+                f'accumulate, or lower crop; {self._left_behind}') from error
+        except DiffPixelError as error:
+            raise TrainError(f'{error}; {self._left_behind}') from error
+
+    def _to_the_end(self, stop: StopRequest) -> Path:
         config, progress, parts = self.config, self.state.progress, self.config.accumulate
         if self.fabric.is_global_zero:
             logger.info('%d steps of %d frames, %.1f epochs of %d, on %d x %s', self.total,
@@ -226,13 +241,16 @@ class _Run:
                   clock: '_Clock') -> bool:
         """Take a step; return whether all processes shall stop after it."""
         progress, config = self.state.progress, self.config
-        waiting = time.monotonic()
-        own = [next(batches) for _ in range(config.accumulate)]
-        waited_s = time.monotonic() - waiting
+        own, fault, waited_s = take_parts(batches, config.accumulate)
         weights = [self.stepper.weight(part, progress.step) for part in own]
         first = float(self.fabric.is_global_zero)  # its clock counts: all need the same rate
-        total_weight, asked, elapsed_s = summed(
-            self.fabric, [sum(weights), float(stop.requested), first * clock.elapsed_s])
+        total_weight, asked, elapsed_s, faults = summed(
+            self.fabric, [sum(weights), float(stop.requested), first * clock.elapsed_s,
+                          float(bool(fault))])
+        if faults:
+            self._save()  # the steps before are sound
+            told = dict.fromkeys(filter(None, gathered(self.fabric, fault)))
+            raise TrainError('; '.join(told))
         progress.elapsed_s = elapsed_s
         # The middle of the step: neither the first nor the last one has rate 0.
         factor = lr_factor(self._done + 0.5 / self.total, config.optimiser)
@@ -252,6 +270,14 @@ class _Run:
         elif self.fabric.is_global_zero:
             tell()
         return asked > 0
+
+    @property
+    def _left_behind(self) -> str:
+        """From where a run that failed can go on."""
+        if self.saved is None:
+            return 'no checkpoint was written yet: start again'
+        return (f'--resume true --output {self.output} goes on from the last checkpoint, after '
+                f'step {self.saved}')
 
     def _score_on_the_way(self, log: TrainingLog) -> None:
         progress = self.state.progress
@@ -275,21 +301,13 @@ class _Run:
             self.saved = self.state.progress.step
 
     def _save_model(self, name: str, metrics: dict[str, Any], *, remark: str = '') -> None:
-        config, progress = self.config, self.state.progress
-        record = environment(self.fabric, config, tf32=self.tf32)
         numbers = precision_of(self.fabric) + (', TF32' if self.tf32 else '')
-        manifest = Manifest(
-            model=config.model, label_space=self.space.name,
-            label_classes=own_classes(self.space), input_size=config.crop,
-            normalisation=self.state.normalisation,
-            metrics={'held_out': metrics, 'protocol': f'{PROTOCOL}: whole frame, native label '
-                                                      f'size, {numbers}{remark}'},
-            provenance={'data': ('generated rooms' if config.data.source == 'generated'
-                                 else config.data.path),
-                        'steps': progress.step, 'commit': record['commit'],
-                        'minutes': round(progress.elapsed_s / 60, 1),
-                        'images': progress.step * config.batch, 'config': plain(config),
-                        'environment': record})
+        manifest = trained_manifest(
+            self.config, self.space, normalisation=self.state.normalisation,
+            metrics={'held_out': metrics,
+                     'protocol': f'{PROTOCOL}: whole frame, native label size, {numbers}{remark}'},
+            steps=self.state.progress.step, minutes=self.state.progress.elapsed_s / 60,
+            record=environment(self.fabric, self.config, tf32=self.tf32))
         network = self.state.average.network()
 
         def save() -> None:
@@ -297,7 +315,7 @@ class _Run:
                 save_model(self.output / name, network, manifest, half=True)
             except OSError as error:
                 raise TrainError(f'cannot write {self.output / name} ({error.strerror}); free some '
-                                 'space and resume') from error
+                                 'space') from error
 
         only_first(self.fabric, save)
 

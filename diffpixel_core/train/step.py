@@ -89,12 +89,13 @@ class Stepper:
                     if self._several else contextlib.nullcontext())
             with hold:
                 sums += self._backward(part, step, share)
+        norms.share_statistics(self._model, self._config.batch_norm, fabric.world_size)
         losses = added(fabric, sums)
         self._require_finite(losses, sums, parts, step)
         norm = self._clip()
         if not torch.isfinite(norm) and not self._scaled:
             raise TrainError(f'the gradient is not finite at step {step + 1} on '
-                             f'{self._names(parts)}; lower optimiser.lr and resume')
+                             f'{self._names(parts)}; look at these files, or lower optimiser.lr')
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)
         rgb, x, ensemble = (float(loss) for loss in losses)
@@ -127,8 +128,7 @@ class Stepper:
         names = [] if torch.isfinite(own).all() else [name for part in parts for name in part.names]
         found = [name for some in gathered(self._fabric, names) for name in some]
         raise TrainError(f'the loss is {float(losses.sum())} at step {step + 1} on '
-                         f'{", ".join(found)}; look at these files, or lower optimiser.lr and '
-                         'resume')
+                         f'{", ".join(found)}; look at these files, or lower optimiser.lr')
 
     def _names(self, parts: Sequence[Batch]) -> str:
         names = gathered(self._fabric, [name for part in parts for name in part.names])

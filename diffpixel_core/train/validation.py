@@ -16,6 +16,7 @@ from diffpixel_core.config import TrainConfig
 from diffpixel_core.datasets import Frames, held_out_samples
 from diffpixel_core.evaluation.scoring import score_samples
 from diffpixel_core.labels import LabelSpace
+from diffpixel_core.train.ranks import together
 
 PROTOCOL = 'whole'  # whole frames, scores enlarged to the labels' own size
 
@@ -40,9 +41,10 @@ def validate(network: nn.Module, frames: Frames, *, fabric: Fabric, config: Trai
     """
     samples = held_out_samples(frames, label_space=space, sensor=config.data.val_sensor,
                                count=count, rank=fabric.global_rank, world=fabric.world_size)
-    scores = score_samples(network, samples, normalisation=normalisation, input_size=config.crop,
-                           protocol=PROTOCOL, classes=len(space), device=fabric.device,
-                           autocast=fabric.autocast).reduce(fabric)
+    own = together(fabric, lambda: score_samples(
+        network, samples, normalisation=normalisation, input_size=config.crop, protocol=PROTOCOL,
+        classes=len(space), device=fabric.device, autocast=fabric.autocast))
+    scores = own.reduce(fabric)
     ensemble = scores.matrices['ensemble']
     return {'miou': ensemble.miou, 'pixel_accuracy': ensemble.pixel_accuracy,
             'mean_accuracy': ensemble.mean_accuracy, 'miou_rgb': scores.matrices['rgb'].miou,

@@ -21,19 +21,16 @@ from diffpixel_core.config import TrainConfig
 from diffpixel_core.datasets import Frames, TrainBatches, train_loader
 from diffpixel_core.deploy import NetworkInputs
 from diffpixel_core.devices import open_fabric, use_tf32
-from diffpixel_core.errors import DiffPixelError
 from diffpixel_core.labels import load_label_space
 from diffpixel_core.losses import segmentation_loss
 from diffpixel_core.modalities import normalisation
 from diffpixel_core.models import build_model
+from diffpixel_core.train.guard import write_whole
 from diffpixel_core.train.optimise import AveragedModel, parameter_groups
 from diffpixel_core.train.step import Stepper
 
+_AHEAD = 4  # batches that each process of the loader prepares ahead
 _WAITING = 0.05  # share of the time from which on waiting for the loader is worth mending
-
-
-class SpeedError(DiffPixelError):
-    """A measurement that cannot be made or written."""
 
 
 @dataclass(frozen=True)
@@ -182,13 +179,13 @@ class _Pipeline:
     def run(self, steps: int) -> float:
         """Return the seconds that steps with the loader take once it is running.
 
-        It is started anew, so that none of its processes works while the plain loop is timed, and
-        what it prepares ahead is used up before the clock starts.
+        It is started anew, so that none of its processes works while the plain loop is timed. What
+        it prepares ahead is used up before the clock starts, and it has as much still to prepare
+        when the clock stops: else it would rest, and leave the CPUs alone, in the last steps.
         """
-        config = self._config
-        ahead = 4 * config.workers // config.accumulate + 1
-        parts = config.accumulate
-        numbers = range(self._step * parts, (self._step + ahead + steps) * parts)
+        config, parts = self._config, self._config.accumulate
+        ahead = _AHEAD * config.workers // parts + 1
+        numbers = range(self._step * parts, (self._step + ahead + steps + ahead) * parts)
         loaded = iter(train_loader(self._batches, numbers, workers=config.workers,
                                    pinned=self._fabric.device.type == 'cuda'))
         started = waited_s = 0.0
@@ -252,12 +249,6 @@ def write_figures(speed: Speed, file: Path) -> None:
     """Write all figures and the verdict as JSON, whole or not at all.
 
     Raises:
-        SpeedError: If the file cannot be written.
+        TrainError: If the file cannot be written.
     """
-    temporary = file.with_name(file.name + '.tmp')
-    try:
-        temporary.write_text(json.dumps({**asdict(speed), 'verdict': speed.verdict}, indent=1)
-                             + '\n')
-        temporary.replace(file)
-    except OSError as error:
-        raise SpeedError(f'cannot write {file}: {error.strerror}') from error
+    write_whole(file, json.dumps({**asdict(speed), 'verdict': speed.verdict}, indent=1) + '\n')
