@@ -242,6 +242,31 @@ def test_data_may_be_a_folder_a_recipe_or_a_description(frames: Path, tmp_path: 
         held_out_data(tmp_path / 'nowhere')
 
 
+def test_a_split_of_generated_rooms_is_refused(tmp_path: Path) -> None:
+    recipe = tmp_path / 'rooms.yaml'
+    recipe.write_text(yaml.safe_dump({'model': 'diffpixelformer_t', 'data': {'val_count': 4}}))
+    assert held_out_data(recipe).source == 'generated'
+    with pytest.raises(EvaluationError, match=r"split 'test': .*rooms\.yaml has generated rooms"):
+        held_out_data(recipe, split='test')
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(
+        frames: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / 'file').write_text('in the way')
+    assert main(['evaluate', 'no_such_model', '--data', str(frames), '--stress',
+                 '--output', str(tmp_path / 'file' / 'out')]) == 2
+    assert 'cannot make the folder' in capsys.readouterr().err
+
+
+def test_no_protocol_is_cut_short_in_the_table(results: Results,
+                                               capsys: pytest.CaptureFixture[str]) -> None:
+    (scores, _) = results.scores.values()
+    print_results(Results(results.label_space, {'multiscale': scores}, results.model, results.data,
+                          results.how), None)
+    first, *_ = capsys.readouterr().out.partition('ensemble')
+    assert 'multiscale' in first
+
+
 def test_devices_and_precisions_that_do_not_go_are_named() -> None:
     for device, precision, words in (('tpu', 'fp32', "device 'tpu'"), ('cpu:1', 'fp32', 'cpu:1'),
                                      ('cuda:99', 'fp32', 'cuda:99'), ('cpu', 'int8', "'int8'")):

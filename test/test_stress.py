@@ -30,6 +30,8 @@ from diffpixel_core.evaluation.stress import (
     summary,
     write_stress,
 )
+from diffpixel_core.evaluation.stress.page import render_stress
+from diffpixel_core.evaluation.stress.summary import caution, setting
 from diffpixel_core.frame import Frame
 from diffpixel_core.geometry import NYU_CAMERA
 from diffpixel_core.labels import load_label_space
@@ -77,11 +79,13 @@ def tried(segment: object, *names: str, count: int = 4, seed: int = 0) -> Measur
 
 def results(measured: Measured) -> StressResults:
     return StressResults('a_model', NYU13, NYU_CAMERA, measured, {
-        'data': 'generated rooms (no stand-in for a real data set)', 'frames': measured.frames,
-        'frame_widths': list(measured.widths), 'seed': 0, 'room_seed': None})
+        'data': 'generated rooms', 'network': 'diffpixelformer_t', 'frames': measured.frames,
+        'frames_in_split': 2 * measured.frames, 'frame_widths': list(measured.widths),
+        'seed': 0, 'room_seed': 900, 'sensor': 'kinect_v1'})
 
 
-def told(drops: Mapping[str, Mapping[float, float]], *, miou: float = 0.5) -> list[str]:
+def told(drops: Mapping[str, Mapping[float, float]], *, miou: float = 0.5,
+         frames: int = 3) -> list[str]:
     """Return the summary of results in which these severities lose these points, others none."""
     frame = samples(1)[0]
     labels = by_colour(Frame(frame.rgb, frame.depth_m))
@@ -94,8 +98,9 @@ def told(drops: Mapping[str, Mapping[float, float]], *, miou: float = 0.5) -> li
             for severity in row.severities)))
     spoiled = {row.name: Spoiled(row.severities[-1], frame.rgb, frame.depth_m, labels)
                for row in rows(*drops)}
-    return summary(results(Measured(3, (640, 640), Score(0, miou, 0.8, 0, 0), miou, tuple(curves),
-                                    Example(frame, labels, spoiled))))
+    return summary(results(Measured(
+        frames, (640, 640), Score(0, miou, 0.8, 0, 0), miou, tuple(curves),
+        Example(frame, labels, spoiled))))
 
 
 def test_a_model_that_ignores_depth_has_flat_depth_curves() -> None:
@@ -229,7 +234,8 @@ def test_the_costlier_direction_is_named() -> None:
 ])
 def test_the_sentence_about_missing_sensors_follows_the_figures(depth: float, colour: float,
                                                                 words: str) -> None:
-    sentence = told({'depth_missing': {1: depth}, 'colour_missing': {1: colour}})[1]
+    (sentence,) = (s for s in told({'depth_missing': {1: depth}, 'colour_missing': {1: colour}})
+                   if 'ithout any depth' in s)
     assert words in sentence
     if depth:
         # Of a healthy mIoU of 50 %, n points are 2 n percent.
@@ -251,6 +257,36 @@ def test_what_breaks_and_what_holds_is_told_apart() -> None:
     assert 'dark' not in holds
 
 
+def test_the_worst_case_is_named_first() -> None:
+    sentences = told({'depth_holes': {90: 12}, 'colour_missing': {1: 20}, 'depth_unit': {5: 9}})
+    assert sentences[1] == ('Worst of all: colour missing, which costs 20.0 points (40 % of the '
+                            'healthy mIoU).')
+    assert not any('Worst of all' in s for s in told({'depth_holes': {}}))
+
+
+def test_a_fault_that_costs_at_every_severity_has_no_mild_end() -> None:
+    always = {0.001: 6.0, 0.1: 7, 0.2: 8, 5: 9, 10: 10, 1000: 11}
+    (breaks,) = (s for s in told({'depth_unit': always}) if s.startswith('More than 5 points'))
+    assert 'depth in a wrong unit at every severity tried (−6.0 to −11.0)' in breaks
+    (breaks,) = (s for s in told({'depth_unit': {**always, 0.2: 1}})
+                 if s.startswith('More than 5 points'))
+    assert 'depth in a wrong unit from ×5 on (−9.0)' in breaks
+
+
+def test_the_sheet_says_what_was_measured_on_what() -> None:
+    found = results(tried(by_depth, 'depth_missing'))
+    assert setting(found) == ('diffpixelformer_t on 4 of 8 frames of generated rooms, 48 px wide, '
+                              'depth as from a kinect_v1; 13 classes of nyu13')
+    assert 'generated rooms' in caution(found)
+    page = render_stress(found)
+    assert html.escape(setting(found)) in page
+    assert caution(found) in page
+    found.protocol.update(room_seed=None, sensor='as stored', frames_in_split=4, data='/a/folder')
+    assert setting(found) == ('diffpixelformer_t on 4 frames of /a/folder, 48 px wide; '
+                              '13 classes of nyu13')
+    assert not caution(found)
+
+
 def test_what_is_worse_than_no_image_is_named() -> None:
     sentences = told({'depth_missing': {1: 8}, 'depth_noise': {4: 7, 8: 12, 16: 20},
                       'depth_holes': {90: 7.5}})
@@ -258,6 +294,12 @@ def test_what_is_worse_than_no_image_is_named() -> None:
     assert '−8.0' in worse
     assert 'depth noisy from 8× a Kinect’s noise on' in worse
     assert 'holes' not in worse
+
+
+def test_one_frame_is_too_little_to_advise_on() -> None:
+    drops = {'depth_missing': {1: 8}, 'depth_noise': {16: 20}}
+    assert any('should blank' in sentence for sentence in told(drops))
+    assert not any('should blank' in sentence for sentence in told(drops, frames=1))
 
 
 def test_the_files_are_whole_and_say_how_it_was_measured(tmp_path: Path) -> None:
@@ -298,7 +340,7 @@ def test_the_page_needs_nothing_but_itself(tmp_path: Path) -> None:
     Balance().feed(page)
     assert not opened
     for row in CORRUPTIONS:
-        assert page.count(f'<h3>{row.title}</h3>') == 1
+        assert page.count(f'<h3>{row.title} <small') == 1
     for sentence in summary(found):
         assert html.escape(sentence) in page
 
@@ -329,6 +371,8 @@ def test_a_network_is_tried_end_to_end(data: DataConfig, tiny_model: Path) -> No
     assert found.protocol['frames_in_split'] == 5
     assert found.protocol['network'] == 'diffpixelformer_t'
     assert found.label_space.name == 'nyu40'
+    assert found.model == tiny_model.name
+    assert found.protocol['model'] == str(tiny_model)
     # The example is one of the frames, segmented as the segmenter does it.
     segmenter = load_segmenter(tiny_model)
     example = found.measured.example

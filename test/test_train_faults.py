@@ -99,7 +99,7 @@ def test_too_little_memory_on_a_gpu_names_the_cure(frames: Path, tmp_path: Path,
         raise torch.OutOfMemoryError('CUDA out of memory')
 
     monkeypatch.setattr(Stepper, 'take', full)
-    with pytest.raises(TrainError, match='not enough memory for 2 frames in 1 parts.*accumulate'):
+    with pytest.raises(TrainError, match=r'not enough memory for 2 frames in 1 parts.*accumulate'):
         train(tiny(frames, tmp_path / 'run'))
 
 

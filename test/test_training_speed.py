@@ -99,7 +99,7 @@ def test_figures_state_what_was_measured(tmp_path: Path) -> None:
     assert rows['loader'] == {'0': 8.0, '1': 11.0, '2': 20.0}
     assert 'bottleneck' in rows['verdict']
     with pytest.raises(TrainError, match='cannot write'):
-        write_figures(some_speed(), tmp_path / 'none' / 'speed.json')
+        write_figures(some_speed(), tmp_path / 'speed.json' / 'below')
 
 
 def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from diffpixel_core.commands.arguments import count, expanded, path
-from diffpixel_core.commands.outcome import UsageError, require_writable, write_text
+from diffpixel_core.commands.outcome import UsageError, make_folder, require_writable, write_text
 from diffpixel_core.threads import let_waiting_threads_sleep
 
 ABOUT = 'Score a model on held-out frames.'
@@ -40,7 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--json', nargs='?', type=path, const=Path('-'), metavar='FILE',
                         help='the figures as JSON, to standard output or a file')
     parser.add_argument('--output', type=path, metavar='DIR',
-                        help='results.json, report.html and tables (CSV) go there')
+                        help='results.json, report.html and tables (CSV) go there; with --stress '
+                        'stress.png, stress.html and stress.json, too')
 
 
 def run(options: argparse.Namespace) -> None:
@@ -49,6 +50,9 @@ def run(options: argparse.Namespace) -> None:
     if file not in (None, Path('-')) and (
             options.output is None or file.parent.resolve() != options.output.resolve()):
         require_writable(file)
+    if options.output is not None:  # said now, not after minutes of work
+        make_folder(options.output)
+        require_writable(options.output / 'results.json')
     if options.stress and options.precision == 'bf16':
         raise UsageError('--stress runs the model as a robot does, in fp32 or fp16; leave '
                          '--precision bf16 out')
@@ -79,6 +83,8 @@ def run(options: argparse.Namespace) -> None:
             written = stress.write_stress(borne, options.output, command=command)
             if file != Path('-'):
                 print(f'stress sheet: {", ".join(map(str, written))}')
+        elif file != Path('-'):
+            print('stress sheet with curves and pictures: --output DIR')
     if file is not None:
         text = json.dumps(figures, indent=1)
         if file == Path('-'):

@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from diffpixel_core.config import DataConfig, load_data_config
+from diffpixel_core.evaluation.results import EvaluationError
 
 
 def held_out_data(path: Path, *, split: str | None = None) -> DataConfig:
@@ -21,11 +22,15 @@ def held_out_data(path: Path, *, split: str | None = None) -> DataConfig:
 
     Raises:
         ConfigError: If the file is none of these.
+        EvaluationError: If a split of generated rooms is asked for: they have none.
     """
     if path.is_dir() or _describes_a_data_set(path):
         data = DataConfig(source='dataset', path=str(path))
     else:
         data = load_data_config(path)
+    if split is not None and data.source == 'generated':
+        raise EvaluationError(f'split {split!r}: {path} has generated rooms, held out by their '
+                              'seed, not by a split; leave --split out')
     # Each frame is read once: nothing is gained by decoding into arrays first.
     return dataclasses.replace(data, in_memory=False, val_split=split or data.val_split)
 

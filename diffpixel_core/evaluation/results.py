@@ -5,8 +5,6 @@
 import csv
 import io
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ from diffpixel_core.evaluation.protocols import PROTOCOLS, STREAMS
 from diffpixel_core.evaluation.scoring import Scores
 from diffpixel_core.labels import LabelSpace
 from diffpixel_core.metrics import ConfusionMatrix
+from diffpixel_core.whole_file import write_whole as write_file
 
 RESULTS_VERSION = 1
 ABSENT_RULE = ('miou and mean_accuracy skip a class that does not occur (eq. 10 and 11 of '
@@ -146,17 +145,8 @@ def write_whole(path: Path, text: str) -> None:
     Raises:
         EvaluationError: If that is impossible, with the reason.
     """
-    temporary = ''
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix='.part')
-        with os.fdopen(handle, 'w', encoding='utf-8') as file:
-            file.write(text)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        write_file(path, text)
     except OSError as error:
         raise EvaluationError(f'cannot write {path}: {error.strerror}; free some space or choose '
                               'another --output') from error
-    finally:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)

@@ -40,7 +40,8 @@ def print_results(results: Results, output: Path | None) -> None:
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     table = Table(box=SIMPLE_HEAD)
     for place, caption in enumerate(head):
-        table.add_column(caption, justify='right' if place else 'left')
+        # The first column is what a row is looked up by: the captions wrap instead.
+        table.add_column(caption, justify='right' if place else 'left', no_wrap=not place)
     for row in rows:
         table.add_row(*row)
     return table

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from diffpixel_core import whole_file
 from diffpixel_core.errors import DiffPixelError, StoppedError
+from diffpixel_core.whole_file import write_whole as write_file
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
         TrainError: If the disk is full or the folder cannot be written.
     """
     try:
-        whole_file.write_whole(path, content)
+        write_file(path, content)
     except OSError as error:
         raise TrainError(f'cannot write {path} ({error.strerror}); free some space or choose '
                          'another place') from error

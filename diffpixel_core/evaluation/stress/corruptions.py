@@ -197,7 +197,7 @@ CORRUPTIONS: tuple[Corruption, ...] = (
         clean=1, fault=depth_faults.in_wrong_unit, tick=lambda s: f'×{s:g}',
         meaning=lambda s, camera: _UNIT_WORDS[s],
         cause='A driver or a data set that stores another unit than was set.',
-        remedy='Run `diffpixel doctor`: it says which unit the depth looks like.'),
+        remedy='Run “diffpixel doctor”: it says which unit the depth looks like.'),
     Corruption(
         name='depth_steps', title='depth in coarse steps', modality='depth', unit='mm a step',
         amount='{} mm a step', severities=(0, 10, 40, 100, 250), clean=0,

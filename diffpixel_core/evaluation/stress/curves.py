@@ -5,6 +5,7 @@
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from diffpixel_core.checkpoints import find_model
 from diffpixel_core.config import DataConfig
 from diffpixel_core.datasets import held_out_samples, open_frames
 from diffpixel_core.errors import DiffPixelError
@@ -147,7 +149,7 @@ class StressResults:
     """What all faults do to one model, and how that was measured.
 
     Attributes:
-        model: What the user called it.
+        model: Name of its folder.
         label_space: Of predictions and truth.
         camera: That of the first frame, for angles; NYUDv2's where none is known.
         measured: The scores.
@@ -195,17 +197,19 @@ def run_stress(model: str | Path, data: DataConfig, *, limit: int | None = None,
                        count=count, seed=seed, corruptions=corruptions)
     first = frames[0]
     generated = data.source == 'generated'
-    return StressResults(str(model), labels, frames.camera(first), measured, {
+    return StressResults(find_model(model).name, labels, frames.camera(first), measured, {
+        'model': str(model),
+        'weights_sha256': segmenter.manifest.weights_sha256,
         'network': segmenter.manifest.model,
         'frames': count,
         'frames_in_split': len(frames),
         'frame_widths': list(measured.widths),
-        'data': 'generated rooms (no stand-in for a real data set)' if generated
-                else data.val_path or data.path,
+        'data': 'generated rooms' if generated else data.val_path or data.path,
         'room_seed': data.val_seed if generated else None,
         'sensor': 'as stored' if first.cosine is None else data.val_sensor,
         'seed': seed,
         'label_space': labels.name,
+        'date': datetime.now().astimezone().isoformat(timespec='seconds'),
         'scoring': 'whole frame, bilinear scores at native label size, labels never resized nor '
                    'spoiled; mean IoU over the classes in the truth, the same for every severity',
         'errors': f'standard error of the drop: {_GROUPS} groups of frames, each left out once',

@@ -9,7 +9,15 @@ from typing import Any
 
 from diffpixel_core.evaluation.stress.curves import Curve, Score, StressResults
 from diffpixel_core.evaluation.stress.panels import STYLE, key, panel
-from diffpixel_core.evaluation.stress.summary import LOSS, change, relative, summary, warned
+from diffpixel_core.evaluation.stress.summary import (
+    LOSS,
+    caution,
+    change,
+    relative,
+    setting,
+    summary,
+    warned,
+)
 from diffpixel_core.report.pictures import Depth, Image, colour_depth, depth_range, jpeg, png
 
 _WIDTH = 360  # pixels of a picture
@@ -57,13 +65,11 @@ def render_stress(results: StressResults, *, command: str = '') -> str:
 
 def _header(title: str, results: StressResults) -> str:
     first, *others = summary(results)
-    notice = ''
-    if 'no stand-in' in results.protocol['data']:
-        notice = ('<p class="notice">Measured on generated rooms: they show what this model leans '
-                  'on, not what it scores on a real data set.</p>')
+    notice = f'<p class="notice">{_text(words)}</p>' if (words := caution(results)) else ''
     says = ''.join(f'<li>{_text(sentence)}</li>' for sentence in others)
     return (f'<header><div class="brand"><span>DiffPixel</span></div><h1>{_text(title)}</h1>'
-            f'<p class="lead">{_text(first)}</p>{notice}<ul class="say">{says}</ul>'
+            f'<p class="lead">{_text(setting(results))}. {_text(first)}</p>{notice}'
+            f'<ul class="say">{says}</ul>'
             f'<div class="cards">{_cards(results)}</div></header>')
 
 
@@ -202,7 +208,7 @@ def _protocol(protocol: Mapping[str, Any], results: StressResults, command: str)
     rows = {name.replace('_', ' '): _value(value) for name, value in protocol.items()
             if value is not None}
     evaluated = 100 * results.measured.clean_miou_evaluated
-    rows['reference'] = (f'`diffpixel evaluate` says {evaluated:.1f} % mIoU for the healthy '
+    rows['reference'] = (f'“diffpixel evaluate” says {evaluated:.1f} % mIoU for the healthy '
                          'frames: it also counts classes that are only predicted, each as 0')
     listed = ''.join(f'<dt>{_text(name)}</dt><dd>{_text(value)}</dd>'
                      for name, value in rows.items())

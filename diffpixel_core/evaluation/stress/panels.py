@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from diffpixel_core.evaluation.stress.curves import Curve, Measured, Score
-from diffpixel_core.evaluation.stress.summary import LOSS
+from diffpixel_core.evaluation.stress.summary import LOSS, change
 from diffpixel_core.geometry import Camera
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 34.0, 348.0, 10.0, 168.0
@@ -16,8 +16,9 @@ STYLE = """
 .stress{display:grid;grid-template-columns:repeat(auto-fill,minmax(300px,1fr));gap:20px 26px}
 .stress h3{font-size:1rem;margin:0}.stress p{color:var(--soft);font-size:.84rem;line-height:1.35;
 margin:2px 0 0}.stress svg{width:100%;height:auto;display:block}
-.miou{fill:none;stroke:var(--accent);stroke-width:2}.accuracy{fill:none;stroke:var(--soft);
-stroke-width:1.2;opacity:.75}.band{fill:var(--accent);opacity:.16}
+.stress h3{display:flex;justify-content:space-between;white-space:nowrap}
+.stress h3 small{font-weight:400;color:var(--soft)}.stress h3 .bad{color:var(--bad)}
+.miou{fill:none;stroke:var(--accent);stroke-width:2}.band{fill:var(--accent);opacity:.16}
 .healthy{stroke:var(--good);stroke-dasharray:5 4;stroke-width:1.3}
 .none{stroke:var(--bad);stroke-dasharray:2 3;stroke-width:1.3}
 .point{fill:var(--accent)}.point.bad{fill:var(--bad)}.point.clean{fill:var(--good)}
@@ -33,7 +34,6 @@ def key() -> str:
         ('<path class="miou" d="M0 6H30"/><circle class="point" cx="15" cy="6" r="3.4"/>',
          'mIoU; the band is two standard errors of its loss'),
         ('<circle class="point bad" cx="15" cy="6" r="3.4"/>', f'more than {LOSS:g} points lost'),
-        ('<path class="accuracy" d="M0 6H30"/>', 'share of the pixels that are right'),
         ('<path class="healthy" d="M0 6H30"/>', 'mIoU with both images healthy'),
         ('<path class="none" d="M0 6H30"/>', 'mIoU without this image at all'),
     )
@@ -62,11 +62,9 @@ def panel(curve: Curve, measured: Measured, camera: Camera) -> str:
     upper = [f'{x:.1f},{y_of(high):.1f}' for x, (_, high) in zip(across, band, strict=True)]
     lower = [f'{x:.1f},{y_of(low):.1f}' for x, (low, _) in zip(across, band, strict=True)]
     parts.append(f'<polygon class="band" points="{" ".join(upper + lower[::-1])}"/>')
-    for name, shares in (('accuracy', [score.pixel_accuracy for score in curve.scores]),
-                         ('miou', [score.miou for score in curve.scores])):
-        points = ' '.join(f'{x:.1f},{y_of(share):.1f}'
-                          for x, share in zip(across, shares, strict=True))
-        parts.append(f'<polyline class="{name}" points="{points}"/>')
+    points = ' '.join(f'{x:.1f},{y_of(score.miou):.1f}'
+                      for x, score in zip(across, curve.scores, strict=True))
+    parts.append(f'<polyline class="miou" points="{points}"/>')
     for x, score in zip(across, curve.scores, strict=True):
         parts.append(f'<circle class="{_kind(curve, score)}" cx="{x:.1f}" '
                      f'cy="{y_of(score.miou):.1f}" r="3.6"><title>'
@@ -76,17 +74,23 @@ def panel(curve: Curve, measured: Measured, camera: Camera) -> str:
     if corruption.unit:
         parts.append(f'<text x="{(_LEFT + _RIGHT) / 2:.0f}" y="196" text-anchor="middle">'
                      f'{html.escape(corruption.unit)}</text>')
-    return (f'<div><h3>{html.escape(corruption.title)}</h3><svg viewBox="0 0 356 200" role="img" '
+    worst = curve.worst_of_spoiled.drop
+    return (f'<div><h3>{html.escape(corruption.title)} <small{" class=bad" * (worst > LOSS)}>at '
+            f'worst {change(worst)}</small></h3><svg viewBox="0 0 356 200" role="img" '
             f'aria-label="{html.escape(corruption.title)}">{"".join(parts)}</svg>'
             f'<p>{html.escape(corruption.cause)}</p></div>')
 
 
 def highest(measured: Measured) -> float:
-    """Return where the axis of all panels ends, percent: a multiple of 20 above every figure."""
-    shares = [measured.clean.miou, measured.clean.pixel_accuracy]
-    shares += [share for curve in measured.curves for score in curve.scores
-               for share in (score.miou, score.pixel_accuracy)]
-    return max(20.0, 20.0 * math.ceil(5 * max(shares) - 1e-9))
+    """Return where the axis of all panels ends, percent: a multiple of 10 above every mIoU."""
+    shares = [measured.clean.miou]
+    shares += [score.miou for curve in measured.curves for score in curve.scores]
+    return max(10.0, 10.0 * math.ceil(10 * max(shares) - 1e-9))
+
+
+def ticks(top: float) -> list[int]:
+    """Return the figures at the axis that ends at `top`, percent."""
+    return list(range(0, round(top) + 1, 10 if top <= 50 else 20))
 
 
 def _band(scores: Sequence[Score]) -> list[tuple[float, float]]:
@@ -112,7 +116,7 @@ def _grid(top: float, y_of: Callable[[float], float]) -> str:
     return ''.join(
         f'<path class="grid" d="M{_LEFT:.0f} {y_of(value / 100):.1f}H{_RIGHT:.0f}"/>'
         f'<text x="{_LEFT - 6:.0f}" y="{y_of(value / 100) + 4:.1f}" text-anchor="end">{value}'
-        f'{" %" if value == round(top) else ""}</text>' for value in range(0, round(top) + 1, 20))
+        f'{" %" if value == ticks(top)[-1] else ""}</text>' for value in ticks(top))
 
 
 def _level(share: float, kind: str, y_of: Callable[[float], float]) -> str:

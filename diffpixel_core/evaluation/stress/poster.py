@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from diffpixel_core.evaluation.stress.curves import Curve, Measured, StressResults
-from diffpixel_core.evaluation.stress.panels import highest
-from diffpixel_core.evaluation.stress.summary import LOSS, change, summary, warned
+from diffpixel_core.evaluation.stress.panels import highest, ticks
+from diffpixel_core.evaluation.stress.summary import (
+    LOSS,
+    caution,
+    change,
+    setting,
+    summary,
+    warned,
+)
 from diffpixel_core.report.pictures import Image, colour_depth, depth_range, shrunk
 
 if TYPE_CHECKING:
@@ -18,11 +25,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _INK, _SOFT, _RULE = '#15181e', '#5b6472', '#e1e5ea'
-_BLUE, _GREEN, _RED = '#3563e9', '#16845b', '#c8304a'
+_BLUE, _GREEN, _RED, _AMBER = '#3563e9', '#16845b', '#c8304a', '#9a5b00'
 _COLUMNS = 4
 _DPI = 100
 _WIDTH = 16.0  # inches
-_PANEL, _TILE, _ROW, _LINE, _GAP = 2.5, 1.75, 0.27, 0.245, 0.62  # heights, inches
+_PANEL, _TILE, _ROW, _LINE, _GAP = 2.3, 1.75, 0.27, 0.245, 0.66  # heights, inches
 
 
 def render_poster(results: StressResults) -> bytes:
@@ -36,8 +43,8 @@ def render_poster(results: StressResults) -> bytes:
                                        subsequent_indent='' if number == 0 else '    ')]
     worst = warned(measured)
     rows = -(-len(measured.curves) // _COLUMNS)
-    heights = [0.9 + _LINE * len(lines), rows * _PANEL + _GAP, (len(worst) + 1) * _ROW + _GAP,
-               _TILE * 1.25 + _GAP + 0.25, rows * _TILE + 0.3]
+    heights = [1.55 + _LINE * len(lines), rows * _PANEL + _GAP + 0.15,
+               (len(worst) + 2) * _ROW + _GAP, _TILE * 1.25 + _GAP + 0.25, rows * _TILE + 0.3]
     total = sum(heights)
     figure = Figure(figsize=(_WIDTH, total), dpi=_DPI, facecolor='white')
     top = total
@@ -58,22 +65,24 @@ def render_poster(results: StressResults) -> bytes:
 def _write(figure: 'Figure', results: StressResults, lines: list[str], total: float) -> None:
     figure.text(0.02, 1 - 0.38 / total, f'Stress sheet of {results.model}', fontsize=20,
                 fontweight='bold', color=_INK, va='center')
+    figure.text(0.02, 1 - 0.74 / total, setting(results), fontsize=12, color=_SOFT, va='center')
+    figure.text(0.02, 1 - 1.0 / total, caution(results), fontsize=12, color=_AMBER, va='center')
     for number, line in enumerate(lines):
-        figure.text(0.02, 1 - (0.8 + _LINE * number) / total, line, fontsize=11, color=_INK,
+        figure.text(0.02, 1 - (1.38 + _LINE * number) / total, line, fontsize=11, color=_INK,
                     va='center')
 
 
 def _draw_panels(figure: 'Figure', measured: Measured, edges: tuple[float, float],
                  total: float) -> None:
-    _heading(figure, 'When an image gets worse', edges[0], total, 'blue: mIoU in %, with two '
-             'standard errors of its loss; grey: % of the pixels right; red dots: more than '
-             f'{LOSS:g} points lost; green: both images healthy; red dotted: without this image')
+    _heading(figure, 'When an image gets worse', edges[0], total, 'up: mIoU in %; blue band: '
+             f'two standard errors of its loss; red dots: more than {LOSS:g} points lost; green '
+             'dashes: both images healthy; red dots in a row: without this image at all')
     top = highest(measured)
     for number, curve in enumerate(measured.curves):
         row, column = divmod(number, _COLUMNS)
         bottom = edges[0] - _GAP - (row + 1) * _PANEL
         axes = figure.add_axes((
-            0.035 + column * 0.2425, (bottom + 0.62) / total, 0.205, (_PANEL - 0.98) / total))
+            0.035 + column * 0.2425, (bottom + 0.5) / total, 0.205, (_PANEL - 0.8) / total))
         _draw_curve(axes, curve, measured, top)
 
 
@@ -87,18 +96,21 @@ def _draw_curve(axes: 'Axes', curve: Curve, measured: Measured, top: float) -> N
     if none is not None and none is not curve:
         axes.axhline(100 * none.scores[-1].miou, color=_RED, lw=1, ls=':')
     axes.fill_between(across, miou - error, miou + error, color=_BLUE, alpha=0.15, lw=0)
-    axes.plot(across, [100 * score.pixel_accuracy for score in curve.scores], color=_SOFT, lw=1)
     axes.plot(across, miou, color=_BLUE, lw=1.8)
     colours = [_GREEN if score.severity == corruption.clean else
                _RED if score.drop > LOSS else _BLUE for score in curve.scores]
     axes.scatter(across, miou, c=colours, s=22, zorder=3)
     axes.set_xticks(across, [corruption.tick(score.severity) for score in curve.scores])
-    axes.set_yticks(np.arange(0, top + 1, 20))
+    figures = ticks(top)
+    axes.set_yticks(figures, [*map(str, figures[:-1]), f'{figures[-1]} %'])
     axes.set_ylim(0, top)
     axes.set_xlim(-0.4, len(curve.scores) - 0.6)
     axes.tick_params(labelsize=8.5, colors=_SOFT, length=0)
     axes.set_xlabel(corruption.unit, fontsize=8.5, color=_SOFT, labelpad=1)
     axes.set_title(corruption.title, fontsize=11, color=_INK, loc='left', fontweight='bold', pad=4)
+    worst = curve.worst_of_spoiled.drop
+    axes.set_title(f'at worst {change(worst)}', fontsize=9.5, loc='right', pad=4,
+                   color=_RED if worst > LOSS else _SOFT)
     axes.grid(axis='y', color=_RULE, lw=0.8)
     axes.set_axisbelow(True)
     for side in axes.spines.values():

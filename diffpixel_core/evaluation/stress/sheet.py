@@ -3,8 +3,6 @@
 """The stress sheet on disk: page, picture and figures, each whole or not at all."""
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ from diffpixel_core.evaluation.stress.curves import Score, StressError, StressRe
 from diffpixel_core.evaluation.stress.page import render_stress
 from diffpixel_core.evaluation.stress.poster import render_poster
 from diffpixel_core.evaluation.stress.summary import relative, summary
+from diffpixel_core.whole_file import write_whole
 
 FILES = ('stress.json', 'stress.png', 'stress.html')
 
@@ -33,9 +32,8 @@ def write_stress(results: StressResults, folder: Path, *, command: str = '') -> 
         render_stress(results, command=command).encode())
     files = [folder / name for name in FILES]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for file, content in zip(files, contents, strict=True):
-            _write_whole(file, content)
+            write_whole(file, content)
     except OSError as error:
         raise StressError(f'the stress sheet cannot be written to {folder} ({error.strerror}); '
                           'choose another folder') from error
@@ -75,14 +73,3 @@ def _figures(score: Score, results: StressResults) -> dict[str, float | None]:
             'drop_percent': relative(score.drop, results.measured)
             if results.measured.clean.miou else None,
             'standard_error_points': score.error}
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}', suffix='.part')
-    try:
-        with os.fdopen(handle, 'wb') as file:
-            file.write(content)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)

@@ -30,9 +30,32 @@ class Warned:
 def summary(results: StressResults) -> list[str]:
     """Return what the figures say, one sentence or two for each question, the verdict first."""
     measured = results.measured
-    sentences = [_healthy(results), _sensors(measured), _shift(results), _breaks(measured),
-                 _holds(measured), *_worse_than_none(measured), _chance(measured)]
+    sentences = [_healthy(results), _worst(measured), _sensors(measured), _shift(results),
+                 _breaks(measured), _holds(measured), *_worse_than_none(measured),
+                 _chance(measured)]
     return [sentence for sentence in sentences if sentence]
+
+
+def setting(results: StressResults) -> str:
+    """Return what was measured on what, as the line under a title."""
+    protocol, measured = results.protocol, results.measured
+    narrow, wide = measured.widths
+    frames = f'{measured.frames} frames'
+    if measured.frames < protocol['frames_in_split']:
+        frames = f'{measured.frames} of {protocol["frames_in_split"]} frames'
+    sensor = protocol['sensor']
+    depth = '' if sensor == 'as stored' else f', depth as from a {sensor}'
+    return (f'{protocol["network"]} on {frames} of {protocol["data"]}, '
+            f'{wide if narrow == wide else f"{narrow} to {wide}"} px wide{depth}; '
+            f'{len(results.label_space)} classes of {results.label_space.name}')
+
+
+def caution(results: StressResults) -> str:
+    """Return what the figures must not be taken for; nothing if they are of real frames."""
+    if results.protocol['room_seed'] is None:
+        return ''
+    return ('Measured on generated rooms: they show what this model leans on, not what it scores '
+            'on a real data set.')
 
 
 def warned(measured: Measured) -> list[Warned]:
@@ -70,6 +93,15 @@ def _healthy(results: StressResults) -> str:
     return (f'With both images healthy, {results.model} reaches {percent(clean.miou)} mIoU and '
             f'gets {percent(clean.pixel_accuracy)} of the pixels right '
             f'({frames} frame{"s" if frames > 1 else ""}).')
+
+
+def _worst(measured: Measured) -> str:
+    curve = max(measured.curves, key=lambda curve: curve.worst.drop)
+    if curve.worst.drop <= 0:
+        return ''
+    return (f'Worst of all: {curve.corruption.at(curve.worst.severity)}, which '
+            f'{_costs(curve.worst.drop)} ({relative(curve.worst.drop, measured):.0f} % of the '
+            'healthy mIoU).')
 
 
 def _sensors(measured: Measured) -> str:
@@ -152,7 +184,7 @@ def _breaks(measured: Measured) -> str:
     rows = [row for row in warned(measured) if row.curve in _others(measured)]
     if not rows:
         return ''
-    parts = [f'{_from(row.curve, row.first)} ({change(row.first.drop)})' for row in rows]
+    parts = [_from(row.curve, row.first, LOSS) for row in rows]
     return f'More than {LOSS:g} points are lost to {_listed(parts)}.'
 
 
@@ -164,13 +196,22 @@ def _holds(measured: Measured) -> str:
     return f'Never more than {LOSS:g} points, up to the strength tried: {_listed(parts)}.'
 
 
-def _from(curve: Curve, first: Score) -> str:
-    return f'{curve.corruption.title} from {curve.corruption.amount_of(first.severity)} on'
+def _from(curve: Curve, first: Score, points: float) -> str:
+    """Return from where on a fault costs more than `points`, and what it costs there."""
+    corruption = curve.corruption
+    drops = [score.drop for score in curve.scores if score.severity != corruption.clean]
+    if len(drops) > 1 and min(drops) > points:
+        return (f'{corruption.title} at every severity tried ({change(min(drops))} to '
+                f'{change(max(drops))})')
+    return (f'{corruption.title} from {corruption.amount_of(first.severity)} on '
+            f'({change(first.drop)})')
 
 
 def _worse_than_none(measured: Measured) -> list[str]:
     """Return for depth and for colour which faults cost more than having no such image at all."""
-    sentences = []
+    sentences: list[str] = []
+    if measured.frames == 1:  # too little to advise on
+        return sentences
     for modality in ('depth', 'colour'):
         none = measured.curve(f'{modality}_missing')
         if none is None:
@@ -180,9 +221,10 @@ def _worse_than_none(measured: Measured) -> list[str]:
         for curve in _others(measured) + [c for c in measured.curves
                                           if c.corruption.name in _SHIFTS]:
             # A point more, so that chance alone does not make a rule.
-            first = curve.first_over(max(without, 0) + 1)
+            points = max(without, 0) + 1
+            first = curve.first_over(points)
             if curve.corruption.modality == modality and first is not None:
-                worse.append(_from(curve, first))
+                worse.append(_from(curve, first, points))
         if worse:
             sentences.append(f'Worse than no {modality} at all ({change(without)}): '
                              f'{_listed(worse)}; a robot that notices should blank the {modality} '
