@@ -197,7 +197,7 @@ def test_mistakes_are_one_line_and_leave_no_report(
 @pytest.mark.parametrize('workers', [1, 2])
 def test_ctrl_c_ends_cleanly_and_leaves_nothing_half_written(model: Path, tmp_path: Path,
                                                              workers: int) -> None:
-    write_rgbd_bag(tmp_path / 'long.mcap', samples(400), CAMERA)
+    write_rgbd_bag(tmp_path / 'long.mcap', samples(3000), CAMERA)
     bags = [tmp_path / 'long.mcap', tmp_path / 'longer.mcap'][:workers]
     for bag in bags[1:]:
         shutil.copy(bags[0], bag)
@@ -211,7 +211,7 @@ def test_ctrl_c_ends_cleanly_and_leaves_nothing_half_written(model: Path, tmp_pa
     deadline = time.monotonic() + 60
     while len(list(out.glob('.replay*/.long*'))) < workers and time.monotonic() < deadline:
         time.sleep(0.02)
-    time.sleep(0.5)
+    time.sleep(0.2)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130, errors
