@@ -86,7 +86,13 @@ def results(measured: Measured) -> StressResults:
 
 def told(drops: Mapping[str, Mapping[float, float]], *, miou: float = 0.5,
          frames: int = 3) -> list[str]:
-    """Return the summary of results in which these severities lose these points, others none."""
+    """Return the summary of what `losing` returns."""
+    return summary(losing(drops, miou=miou, frames=frames))
+
+
+def losing(drops: Mapping[str, Mapping[float, float]], *, miou: float = 0.5,
+           frames: int = 3) -> StressResults:
+    """Return results in which these severities lose these points, others none."""
     frame = samples(1)[0]
     labels = by_colour(Frame(frame.rgb, frame.depth_m))
     curves = []
@@ -98,9 +104,9 @@ def told(drops: Mapping[str, Mapping[float, float]], *, miou: float = 0.5,
             for severity in row.severities)))
     spoiled = {row.name: Spoiled(row.severities[-1], frame.rgb, frame.depth_m, labels)
                for row in rows(*drops)}
-    return summary(results(Measured(
+    return results(Measured(
         frames, (640, 640), Score(0, miou, 0.8, 0, 0), miou, tuple(curves),
-        Example(frame, labels, spoiled))))
+        Example(frame, labels, spoiled)))
 
 
 def test_a_model_that_ignores_depth_has_flat_depth_curves() -> None:
@@ -268,6 +274,7 @@ def test_a_fault_that_costs_at_every_severity_has_no_mild_end() -> None:
     always = {0.001: 6.0, 0.1: 7, 0.2: 8, 5: 9, 10: 10, 1000: 11}
     (breaks,) = (s for s in told({'depth_unit': always}) if s.startswith('More than 5 points'))
     assert 'depth in a wrong unit at every severity tried (−6.0 to −11.0)' in breaks
+    assert 'any tried (−6.0 to −11.0)' in render_stress(losing({'depth_unit': always}))
     (breaks,) = (s for s in told({'depth_unit': {**always, 0.2: 1}})
                  if s.startswith('More than 5 points'))
     assert 'depth in a wrong unit from ×5 on (−9.0)' in breaks

@@ -96,8 +96,7 @@ def _watch(results: StressResults) -> str:
     rows = ''.join(
         f'<tr><th>{_text(row.curve.corruption.title)}</th>'
         f'<td class="number" data-head="at worst">{change(row.curve.worst.drop)}</td>'
-        f'<td data-head="from">{_text(_sense(row.curve, row.first, results))} '
-        f'({change(row.first.drop)})</td>'
+        f'<td data-head="from">{_text(row.onset(_sense(row.curve, row.first, results)))}</td>'
         f'<td data-head="where it comes from">{_text(row.curve.corruption.cause)}</td>'
         f'<td data-head="what helps">{_text(row.curve.corruption.remedy)}</td></tr>'
         for row in warned(results.measured))

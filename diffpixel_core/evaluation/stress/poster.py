@@ -124,7 +124,7 @@ def _draw_table(figure: 'Figure', measured: Measured, edges: tuple[float, float]
     columns = (0.02, 0.19, 0.25, 0.45)
     rows = [('fault', 'at worst', f'more than {LOSS:g} points from', 'what helps')]
     rows += [(row.curve.corruption.title, change(row.curve.worst.drop),
-              f'{row.curve.corruption.amount_of(row.first.severity)} ({change(row.first.drop)})',
+              row.onset(row.curve.corruption.amount_of(row.first.severity)),
               row.curve.corruption.remedy) for row in warned(measured)]
     for number, row in enumerate(rows):
         y = (edges[0] - _GAP - _ROW * (number + 0.2)) / total

@@ -26,6 +26,15 @@ class Warned:
     curve: Curve
     first: Score
 
+    def onset(self, amount: str) -> str:
+        """Return from where on it costs so much, and how much there.
+
+        Args:
+            amount: The mildest such severity in words.
+        """
+        span = _span(self.curve, LOSS)
+        return f'any tried ({span})' if span else f'{amount} ({change(self.first.drop)})'
+
 
 def summary(results: StressResults) -> list[str]:
     """Return what the figures say, one sentence or two for each question, the verdict first."""
@@ -198,13 +207,19 @@ def _holds(measured: Measured) -> str:
 
 def _from(curve: Curve, first: Score, points: float) -> str:
     """Return from where on a fault costs more than `points`, and what it costs there."""
-    corruption = curve.corruption
-    drops = [score.drop for score in curve.scores if score.severity != corruption.clean]
-    if len(drops) > 1 and min(drops) > points:
-        return (f'{corruption.title} at every severity tried ({change(min(drops))} to '
-                f'{change(max(drops))})')
-    return (f'{corruption.title} from {corruption.amount_of(first.severity)} on '
+    span = _span(curve, points)
+    if span:
+        return f'{curve.corruption.title} at every severity tried ({span})'
+    return (f'{curve.corruption.title} from {curve.corruption.amount_of(first.severity)} on '
             f'({change(first.drop)})')
+
+
+def _span(curve: Curve, points: float) -> str:
+    """Return the least and the greatest loss if all severities tried cost more than `points`."""
+    drops = [score.drop for score in curve.scores if score.severity != curve.corruption.clean]
+    if len(drops) < 2 or min(drops) <= points:
+        return ''
+    return f'{change(min(drops))} to {change(max(drops))}'
 
 
 def _worse_than_none(measured: Measured) -> list[str]:
