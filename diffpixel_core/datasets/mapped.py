@@ -105,7 +105,8 @@ def _fingerprint(frames: FileFrames) -> str:
         for path in (file.colour, file.depth, file.label, file.cosine):
             if path is not None and path.exists():
                 status = path.stat()
-                digest.update(f'{path} {status.st_size} {status.st_mtime_ns}\n'.encode())
+                place = os.path.relpath(path, description.root)  # however the root was spelled
+                digest.update(f'{place} {status.st_size} {status.st_mtime_ns}\n'.encode())
     return digest.hexdigest()
 
 
