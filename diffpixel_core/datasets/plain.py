@@ -20,7 +20,7 @@ def is_root(path: Path) -> bool:
 
 
 def describe_folder(root: Path, *, depth_unit: str | None, label_space: str | None,
-            raw_depth: bool) -> Description:
+                    raw_depth: bool) -> Description:
     """Return a plain folder as a data set: of frames, of `train/` ..., or of frames and lists.
 
     Args:
