@@ -3,8 +3,10 @@
 """The command line: exit codes, one clear line for a mistake, and files that come back."""
 
 import json
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -15,6 +17,7 @@ import torch
 from diffpixel_core.__main__ import main
 from diffpixel_core.bags import BagReader
 from diffpixel_core.checkpoints import Manifest, save_model
+from diffpixel_core.commands.outcome import write_text
 from diffpixel_core.models import build_model
 from diffpixel_core.rgbd_bags import COLOUR_TOPIC, DEPTH_TOPIC
 
@@ -191,3 +194,18 @@ def test_info_goes_to_the_screen_to_json_and_to_a_file(tmp_path: Path,
 def test_mistakes_about_networks_are_named(arguments: tuple[str, ...], words: str,
                                            capsys: pytest.CaptureFixture[str]) -> None:
     assert words in mistake(capsys, *arguments)
+
+
+def test_figures_go_into_a_pipe_and_through_a_link(tmp_path: Path) -> None:
+    """Neither of them may be replaced by a file."""
+    pipe, link, file = tmp_path / 'pipe', tmp_path / 'link', tmp_path / 'file'
+    os.mkfifo(pipe)
+    link.symlink_to(file)
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(pipe.read_text)
+        write_text(pipe, 'figures')
+        assert read.result(timeout=10) == 'figures'
+    write_text(link, 'figures')
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+    assert file.read_text() == 'figures'

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffpixel_core.errors import DiffPixelError
+from diffpixel_core.whole_file import write_whole
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,9 +22,12 @@ class FailedChecksError(Exception):
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write a result file."""
+    """Write a result file, whole or not at all; a pipe or device gets the text as it is."""
     try:
-        file.write_text(text)
+        if file.exists() and not file.is_file():  # nothing may take the place of /dev/null
+            file.write_text(text)
+        else:
+            write_whole(file.resolve(), text)
     except OSError as error:
         raise UsageError(f'cannot write {file}: {error.strerror}') from error
 
