@@ -22,7 +22,7 @@ lint: $(READY)
 $(READY): constraints.txt setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	    -c constraints.txt -e '.[rooms,train,data,test,lint]'
+	    -c constraints.txt -e '.[rooms,train,data,engines,export,test,lint]'
 	@touch $@
 
 clean:

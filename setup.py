@@ -38,12 +38,13 @@ setup(
     python_requires='>=3.10',
     packages=['diffpixel_ros', 'diffpixel_ros.client', 'diffpixel_ros.demo',
               'diffpixel_ros.measure', 'diffpixel_core', 'diffpixel_core.bags',
-              'diffpixel_core.commands', 'diffpixel_core.converters', 'diffpixel_core.datasets',
-              'diffpixel_core.doctor', 'diffpixel_core.evaluation',
-              'diffpixel_core.evaluation.stress', 'diffpixel_core.models',
-              'diffpixel_core.prepare', 'diffpixel_core.replay', 'diffpixel_core.report',
-              'diffpixel_core.synthetic', 'diffpixel_core.train',
-              'diffpixel_core.training_speed'],
+              'diffpixel_core.bench', 'diffpixel_core.commands', 'diffpixel_core.converters',
+              'diffpixel_core.datasets', 'diffpixel_core.deploy', 'diffpixel_core.doctor',
+              'diffpixel_core.engines', 'diffpixel_core.evaluation',
+              'diffpixel_core.evaluation.stress', 'diffpixel_core.export',
+              'diffpixel_core.kernels', 'diffpixel_core.models', 'diffpixel_core.prepare',
+              'diffpixel_core.replay', 'diffpixel_core.report', 'diffpixel_core.synthetic',
+              'diffpixel_core.train', 'diffpixel_core.training_speed'],
     package_data={'diffpixel_core': ['py.typed', 'label_spaces/*.json', 'weights/*/*'],
                   'diffpixel_core.report': ['*.css', '*.js'],
                   'diffpixel_core.prepare': ['*.json']},
@@ -59,8 +60,10 @@ setup(
                   'tensorboard'],
         'data': ['h5py', 'scipy'],  # MATLAB files of NYUDv2 and SUN RGB-D
         'ray': ['ray'],  # replay on many machines
+        'engines': ['onnxruntime', 'openvino'],
+        'export': ['nncf', 'onnx', 'onnxruntime', 'onnxscript', 'openvino'],
         # transformers: an independent MiT and Swin; scikit-learn: an independent confusion matrix
-        'test': ['pytest', 'ray', 'scikit-learn', 'transformers'],
+        'test': ['pytest', 'ray', 'scikit-learn', 'transformers', 'triton'],
         'lint': ['mypy', 'ruff', 'types-PyYAML'],
     },
     entry_points={'console_scripts': [

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from diffpixel_core.checkpoints import load_model
-from diffpixel_core.deploy import DeployGraph, cpu_tail, network_size, reference_tail
+from diffpixel_core.deploy import DeployGraph, cpu_tail, fold, network_size, reference_tail
 from diffpixel_core.errors import DeviceMemoryError, DiffPixelError
 
 ENGINES = ('torch',)
@@ -62,8 +62,8 @@ class TorchEngine:
                               'fp32')
         self.precision = precision
         model, self.manifest = load_model(path)
-        self._graph = DeployGraph(model, self.manifest.normalisation, self.manifest.input_size)
-        self._graph.to(self.device).eval()
+        graph = DeployGraph(fold(model), self.manifest.normalisation, self.manifest.input_size)
+        self._graph = graph.to(self.device).eval()
 
     @property
     def device_name(self) -> str:

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from diffpixel_core.deploy import DeployGraph, cpu_tail, network_size, reference_tail
 from diffpixel_core.modalities import MODALITIES, normalisation
-from diffpixel_core.models import Output
 
 ROWS = normalisation(('rgb', 'depth'))
 
@@ -17,9 +16,8 @@ ROWS = normalisation(('rgb', 'depth'))
 class Echo(nn.Module):
     """Return the normalised inputs as scores, to see what a network would see."""
 
-    def forward(self, rgb: Tensor, x: Tensor) -> Output:
-        scores = torch.cat((rgb, x), 1)
-        return Output(scores, (scores, scores))
+    def forward(self, rgb: Tensor, x: Tensor) -> Tensor:
+        return torch.cat((rgb, x), 1)
 
 
 def test_what_was_not_measured_reaches_the_network_as_zero_metres() -> None:

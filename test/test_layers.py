@@ -12,12 +12,13 @@ FLOORS = {
     1: 'errors frame labels modalities depth geometry pairing config threads paper synchronise '
        'termination whole_file '
        'label_map cloud registration tf_tree camera_info recipes version',
-    2: 'models metrics losses transforms',
+    2: 'models metrics losses transforms kernels',
     3: 'checkpoints converters datasets deploy synthetic bags rgbd_bags image_folder messages '
-       'compressed rvl codecs rgbd_topics',
+       'compressed rvl codecs rgbd_topics artefacts',
     4: 'engines info info_tables tiny_model',
     5: 'segmenter intake',
-    6: 'train evaluation report replay doctor prepare devices training_speed augment_sheet',
+    6: 'train evaluation report replay doctor prepare devices training_speed augment_sheet '
+       'export bench',
     7: '__init__ __main__ commands',
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}
@@ -25,7 +26,8 @@ NODE_MAY_IMPORT = {'errors', 'frame', 'labels', 'depth', 'geometry', 'pairing', 
                    'segmenter', 'bags', 'rgbd_bags', 'report', 'messages', 'codecs', 'intake',
                    'synchronise', 'label_map', 'cloud', 'registration', 'tf_tree', 'camera_info',
                    'replay', 'termination', 'tiny_model', 'whole_file'}
-HEAVY = {'torch', 'rclpy', 'embreex', 'lightning_fabric', 'lightning', 'matplotlib', 'rosbags'}
+HEAVY = {'torch', 'rclpy', 'embreex', 'lightning_fabric', 'lightning', 'matplotlib', 'rosbags',
+         'openvino', 'onnxruntime', 'onnx', 'nncf', 'tensorrt', 'triton'}
 
 
 def imports(path: Path, *, lazy: bool = True) -> set[str]:

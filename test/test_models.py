@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffpixel_core.checkpoints import Manifest, load_model, save_model
-from diffpixel_core.deploy import DeployGraph
+from diffpixel_core.deploy import DeployGraph, Ensemble, fold
 from diffpixel_core.modalities import MODALITIES, normalisation
 from diffpixel_core.models import MODELS, ModelError, Output, Variant, build_model
 from diffpixel_core.models.ablations import DsimEq8, JudgeSe, PixelCrossAttention
@@ -82,11 +82,30 @@ def test_the_deployable_graph_is_the_network_with_its_preprocessing(model: nn.Mo
     rgb = torch.randint(0, 256, (1, 64, 96, 3), generator=draw, dtype=torch.uint8)
     depth = torch.rand(1, 64, 96, generator=draw) * 4 + 0.5
     rows = normalisation(('rgb', 'depth'))
-    graph = DeployGraph(model.eval(), rows, (64, 96))
+    graph = DeployGraph(Ensemble(model.eval()), rows, (64, 96))
     colour = torch.stack([(rgb[..., c].float() - MODALITIES['rgb'].mean[c])
                           / MODALITIES['rgb'].std[c] for c in range(3)], dim=1)
     other = ((depth - 2.5) / 1.5)[:, None].repeat(1, 3, 1, 1)
     torch.testing.assert_close(graph(rgb, depth), model(colour, other).ensemble)
+
+
+@pytest.mark.parametrize('size', [(64, 96), (67, 45)])
+@torch.no_grad()
+def test_the_deploy_pass_changes_no_score(model: nn.Module, size: tuple[int, int]) -> None:
+    draw = torch.Generator().manual_seed(1)
+    for name, tensor in model.state_dict().items():  # nothing may be 0 or 1 by chance
+        if tensor.is_floating_point():
+            noise = torch.rand(tensor.shape, generator=draw)
+            tensor.copy_(noise + 0.5 if 'running_var' in name else tensor + 0.3 * (noise - 0.5))
+    rgb, x = pair(2, *size)
+    wanted = model.eval()(rgb, x).ensemble
+    found = fold(model)(rgb, x)
+    assert found.shape == wanted.shape
+    assert (found - wanted).norm() / wanted.norm() < 1e-5
+    double = fold(model.double())(rgb.double(), x.double())
+    torch.testing.assert_close(double, model(rgb.double(), x.double()).ensemble,
+                               rtol=0, atol=1e-11)
+    assert model(rgb.double(), x.double()).ensemble.std() > 0.01
 
 
 @torch.no_grad()

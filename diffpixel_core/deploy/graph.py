@@ -1,6 +1,6 @@
 # Copyright 2026 The DiffPixel authors
 # SPDX-License-Identifier: Apache-2.0
-"""The one deployable graph and its tail: what every runtime computes, from camera to labels.
+"""The one deployable graph: what every runtime computes, from camera images to class scores.
 
 Resizing and normalising live inside the graph, so there is no second preprocessing to drift.
 """
@@ -8,9 +8,6 @@ Resizing and normalising live inside the graph, so there is no second preprocess
 from collections.abc import Mapping
 from typing import Any
 
-import cv2
-import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -68,26 +65,42 @@ class NetworkInputs(nn.Module):
         if size is not None and colour.shape[2:] != size:
             colour = F.interpolate(colour, size, mode='bilinear', align_corners=False)
             # Nearest: averaging a hole with a surface would invent a depth in mid-air.
-            other = F.interpolate(other, size, mode='nearest-exact')
+            other = resize_nearest(other, size)
         colour = (colour - self.rgb_mean) / self.rgb_std
         other = (other.clamp(max=self.x_maximum) - self.x_mean) / self.x_std
         return colour, other.expand(-1, 3, -1, -1)
+
+
+def resize_nearest(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return `(B, C, h, w)`: for each new pixel the old one that holds its centre.
+
+    The indices are whole numbers known beforehand, so every runtime takes the same pixels.
+
+    Args:
+        maps: `(B, C, H, W)`.
+        size: `(h, w)`.
+    """
+    for dim, (new, old) in enumerate(zip(size, maps.shape[2:], strict=True), start=2):
+        chosen = (2 * torch.arange(new, device=maps.device) + 1) * old // (2 * new)
+        maps = maps.index_select(dim, chosen)
+    return maps
 
 
 class DeployGraph(nn.Module):
     """uint8 colour and float32 metres in, class scores at a quarter of the network's size out.
 
     Args:
-        model: A network of `models.build_model`, in eval mode.
+        network: Normalised `(B, 3, h, w)` twice -> `(B, K, h/4, w/4)` scores, in eval mode: a
+            network of `models.build_model` after `fold`, or as trained in an `Ensemble`.
         normalisation: Per modality `maximum`, `mean`, `std`, as in the manifest; colour first.
         size: `(height, width)` the network works at.
     """
 
-    def __init__(self, model: nn.Module, normalisation: Mapping[str, Mapping[str, Any]],
+    def __init__(self, network: nn.Module, normalisation: Mapping[str, Mapping[str, Any]],
                  size: tuple[int, int]) -> None:
         super().__init__()
         self.inputs = NetworkInputs(normalisation)
-        self.model = model
+        self.network = network
         self.size = size
 
     def forward(self, rgb: Tensor, x: Tensor) -> Tensor:
@@ -97,52 +110,22 @@ class DeployGraph(nn.Module):
             rgb: `(B, H, W, 3)` uint8.
             x: `(B, H, W)` float32 in the modality's unit; 0, NaN, infinite, negative = missing.
         """
-        scores: Tensor = self.model(*self.inputs(rgb, x, self.size)).ensemble
+        scores: Tensor = self.network(*self.inputs(rgb, x, self.size))
         return scores.float()
 
 
-def reference_tail(scores: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Return labels and confidence of class scores, by the definition; the fast forms equal it.
+class Ensemble(nn.Module):
+    """A network as it was trained, of whose output only the ensemble's scores are wanted.
 
     Args:
-        scores: `(K, h, w)` float32 class scores, K <= 255.
-        size: `(H, W)` of the labels.
-
-    Returns:
-        `(H, W)` uint8 labels: the largest of the bilinearly enlarged scores, the lower class on
-        a tie; `(H, W)` uint8 confidence: the largest softmax probability at the scores' own
-        resolution, enlarged bilinearly, times 255, rounded.
+        model: A network of `models.build_model`, in eval mode.
     """
-    enlarged = F.interpolate(scores[None], size, mode='bilinear', align_corners=False)[0]
-    labels = enlarged.argmax(0).to(torch.uint8)
-    sure = scores.softmax(0).amax(0)
-    sure = F.interpolate(sure[None, None], size, mode='bilinear', align_corners=False)[0, 0]
-    return labels, (sure * 255).round().clamp(0, 255).to(torch.uint8)
 
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
 
-def cpu_tail(scores: npt.NDArray[np.float32],
-             size: tuple[int, int]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Return labels and confidence as `reference_tail` does, ten times faster on a CPU.
-
-    A running maximum over the classes: no more than one enlarged class exists at a time.
-
-    Args:
-        scores: `(K, h, w)` float32 class scores.
-        size: `(H, W)` of the labels.
-    """
-    height, width = size
-    best = cv2.resize(scores[0], (width, height), interpolation=cv2.INTER_LINEAR)
-    labels = np.zeros((height, width), np.uint8)
-    enlarged = np.empty_like(best)
-    wins = np.empty((height, width), np.uint8)
-    label = np.empty_like(labels)
-    for k in range(1, len(scores)):
-        cv2.resize(scores[k], (width, height), dst=enlarged, interpolation=cv2.INTER_LINEAR)
-        cv2.compare(enlarged, best, cv2.CMP_GT, dst=wins)
-        label.fill(k)
-        cv2.copyTo(label, wins, labels)
-        cv2.max(enlarged, best, dst=best)
-    # The largest probability is 1 / sum(exp(s - max)).
-    sure = 1 / np.exp(scores - scores.max(0)).sum(0, dtype=np.float32)
-    sure = cv2.resize(sure, (width, height), interpolation=cv2.INTER_LINEAR)
-    return labels, np.rint(sure * 255).clip(0, 255).astype(np.uint8)
+    def forward(self, rgb: Tensor, x: Tensor) -> Tensor:
+        """Return `(B, K, h/4, w/4)` class scores of two normalised `(B, 3, h, w)` images."""
+        scores: Tensor = self.model(rgb, x).ensemble
+        return scores
