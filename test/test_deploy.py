@@ -5,9 +5,11 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffpixel_core.deploy import DeployGraph, cpu_tail, network_size, reference_tail
+from diffpixel_core.deploy.tail import contenders
 from diffpixel_core.modalities import MODALITIES, normalisation
 
 ROWS = normalisation(('rgb', 'depth'))
@@ -62,6 +64,20 @@ def test_cpu_tail_equals_the_reference(size: tuple[int, int]) -> None:
     # OpenCV's and torch's weights differ in the last bit: only near-ties may fall differently.
     assert (labels == wanted_labels.numpy()).mean() > 0.999
     assert np.abs(confidence.astype(int) - wanted_confidence.numpy().astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize('smooth', [1, 2, 4])
+def test_classes_that_cannot_win_are_left_out_without_a_trace(smooth: int) -> None:
+    draw = torch.Generator().manual_seed(smooth)
+    coarse = torch.randn(1, 40, 12 // smooth, 16 // smooth, generator=draw) * 3
+    scores = F.interpolate(coarse, (24, 32), mode='bilinear')[0]
+    scores[::3] -= 6
+    found = contenders(scores.numpy())
+    labels, _ = cpu_tail(scores.numpy(), (96, 128))
+    wanted, _ = reference_tail(scores, (96, 128))
+    assert (labels == wanted.numpy()).mean() > 0.999
+    assert set(np.unique(wanted)) <= set(found)
+    assert len(found) < 40
 
 
 def test_the_tail_of_one_class_and_of_ties_is_the_lowest_class() -> None:
