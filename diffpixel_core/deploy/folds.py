@@ -10,30 +10,21 @@ With P, p the projection of a block after its fusion (on Swin there is none: P =
    and one for the other's tokens, A a^m + B a^o + constant, instead of three.
  * A softmax over keys ignores what all keys share: b_K is dropped. The scale of the scores goes
    into W_Q and b_Q, W_K n_K and W_V n_V become constants, and b_V, whose weights sum to 1, too.
+ * f_d of both directions starts from one difference, a^R - a^D; the sign goes into the weights.
  * In the head, the linear layer of a level, its share of the fusing convolution and the batch norm
-   are one linear layer, at the level's own resolution; and the classifier, which is linear, runs
-   once, on the mean of the two streams' features that the ensemble's weights give.
+   are one 1x1 convolution, at the level's own resolution.
 
 What has no fold of its own here runs as it was trained.
 """
 
 import copy
-from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffpixel_core.models.ablations import PixelCrossAttention
-from diffpixel_core.models.diffpixelformer import (
-    HEADS,
-    DiffPixelFormer,
-    Dsim,
-    difference,
-    similarity,
-    spread_heads,
-    sum_heads,
-)
+from diffpixel_core.models.diffpixelformer import HEADS, DiffPixelFormer, Dsim
 from diffpixel_core.models.heads import MlpHead
 from diffpixel_core.models.layers import PairLinear, pair_linear
 from diffpixel_core.models.mit import Block as MitBlock
@@ -71,7 +62,8 @@ class Folded(nn.Module):
             if isinstance(block, MitBlock):
                 folded = _folded_fusion(block.fusion, block.project)
                 if folded is not None:
-                    block.fusion, block.project = folded, nn.Identity()
+                    block.fusion = folded
+                    block.set_submodule('project', nn.Identity())
             elif isinstance(block, SwinBlock):
                 block.fusion = _folded_fusion(block.fusion, None) or block.fusion
         self.head = FoldedHead(model.head, model.alpha.softmax(0))
@@ -83,11 +75,15 @@ class Folded(nn.Module):
         return scores
 
 
-def _folded_fusion(fusion: nn.Module, project: nn.Module | None) -> nn.Module | None:
+def _folded_fusion(fusion: nn.Module, project: nn.Linear | None) -> nn.Module | None:
     """Return one module for a fusion and the projection behind it, or None: there is no fold."""
-    if type(fusion) not in _FOLDS:
-        return None
-    return _FOLDS[type(fusion)](fusion, cast(nn.Linear | None, project))
+    if isinstance(fusion, OneKey | PixelCrossAttention):
+        return FoldedOneKey(fusion, project)
+    if isinstance(fusion, TwoKeys):
+        return FoldedTwoKeys(fusion, project)
+    if type(fusion) is Dsim:  # what is derived from it computes something else
+        return FoldedDsim(fusion, project)
+    return None
 
 
 class _Output:
@@ -104,9 +100,8 @@ class _Output:
         matrix = torch.eye(dim, dtype=out.weight.dtype) if project is None else project.weight
         self.own = matrix.expand(2, -1, -1)
         self.weight = matrix @ out.weight
-        self.bias = out.bias @ matrix.T
-        if project is not None:
-            self.bias = self.bias + project.bias
+        bias = out.bias @ matrix.T
+        self.bias = bias if project is None else bias + project.bias
 
 
 class FoldedOneKey(nn.Module):
@@ -120,7 +115,7 @@ class FoldedOneKey(nn.Module):
         super().__init__()
         out = _Output(fusion.out, project)
         both = out.weight @ fusion.value.weight
-        constant = fusion.value.bias
+        constant: Tensor = fusion.value.bias
         if isinstance(fusion, OneKey):
             constant = constant + pair_linear(fusion.value_noise[:, None, None],
                                               fusion.value.weight)[:, 0, 0]
@@ -138,98 +133,141 @@ class FoldedTwoKeys(nn.Module):
 
     def __init__(self, fusion: TwoKeys, project: nn.Linear | None) -> None:
         super().__init__()
-        self.similarity1 = fusion.similarity1
-        self.similarity2 = fusion.similarity2
+        self.similarity = _FoldedSimilarity(fusion.similarity1, fusion.similarity2)
         self.attention = _FoldedAttention(fusion.qkv, fusion.key_noise, fusion.value_noise,
                                           fusion.out, project)
 
     def forward(self, a: Tensor, size: tuple[int, int]) -> Tensor:
         """Return `(2, B, N, C)` projected, fused tokens of intra-modal tokens a."""
-        core = self.attention
-        s = similarity(a, self.similarity1, self.similarity2).softmax(-1)
+        core, other = self.attention, a.flip(0)
         q, key, value = core.project(a)
-        p = sum_heads(q * (key - core.key(a * s))).sigmoid()
-        gathered = (spread_heads(p, a) * (value + core.value_noise)
-                    + spread_heads(1 - p, a) * core.other_value(a))
+        # A softmax over two is a sigmoid of the difference.
+        p = core.sum_heads(q * (key - core.key(a * self.similarity(a, other)))).sigmoid()
+        gathered = (core.spread_heads(p) * (value + core.value_noise)
+                    + core.spread_heads(1 - p) * core.value(other))
         return core.output(a, gathered)
 
 
 class FoldedDsim(nn.Module):
     """`Dsim` and the projection behind it."""
 
+    difference1: Tensor
+    difference1_bias: Tensor
     alpha: Tensor
     beta: Tensor
 
     def __init__(self, fusion: Dsim, project: nn.Linear | None) -> None:
         super().__init__()
-        self.difference1 = fusion.difference1
+        # One difference serves both directions: the sign of the second goes into its weights.
+        colour, x = fusion.difference1.weight
+        self.register_buffer('difference1', torch.stack((colour, -x)))
+        self.register_buffer('difference1_bias', fusion.difference1.bias.detach())
         self.difference2 = fusion.difference2
-        self.similarity1 = fusion.similarity1
-        self.similarity2 = fusion.similarity2
+        self.similarity = _FoldedSimilarity(fusion.similarity1, fusion.similarity2)
         self.attention = _FoldedAttention(fusion.qkv, fusion.key_noise, fusion.value_noise,
                                           fusion.out, project)
         # They scale keys, so they scale scores: 8 numbers a pixel instead of C.
-        self.register_buffer('alpha', fusion.alpha.detach()[:, None, None, None].clone())
-        self.register_buffer('beta', fusion.beta.detach()[:, None, None, None].clone())
+        self.register_buffer('alpha', fusion.alpha.detach()[:, None, None, None])
+        self.register_buffer('beta', fusion.beta.detach()[:, None, None, None])
 
     def forward(self, a: Tensor, size: tuple[int, int]) -> Tensor:
         """Return `(2, B, N, C)` projected, fused tokens of intra-modal tokens a."""
-        core = self.attention
-        d = difference(a, self.difference1, self.difference2)                        # Eq. 4
-        s = similarity(a, self.similarity1, self.similarity2).softmax(-1)            # Eq. 4
+        core, other = self.attention, a.flip(0)
+        apart = (a[:1] - a[1:]).expand_as(a)
+        hidden = F.gelu(pair_linear(apart, self.difference1, self.difference1_bias))
+        d = self.difference2(hidden).softmax(-1)                                     # Eq. 4
+        s = self.similarity(a, other)                                                # Eq. 4
         q, key, value = core.project(a)
-        scores = torch.stack((sum_heads(q * key),                                    # Eq. 5, 7
-                              self.alpha * sum_heads(q * core.key(a * d)),
-                              self.beta * sum_heads(q * core.key(a * s))))
-        p1, p2, p3 = scores.softmax(0).unbind(0)
-        gathered = (spread_heads(1 - p3, a) * value                                  # Eq. 6-8
-                    + spread_heads(p3 - p2, a) * core.other_value(a)
-                    + spread_heads(p1, a) * core.value_noise)
+        s1 = core.sum_heads(q * key)                                                 # Eq. 5, 7
+        s2 = self.alpha * core.sum_heads(q * core.key(a * d))
+        s3 = self.beta * core.sum_heads(q * core.key(a * s))
+        top = torch.maximum(s1, torch.maximum(s2, s3))
+        e1, e2, e3 = (s1 - top).exp(), (s2 - top).exp(), (s3 - top).exp()
+        whole = 1 / (e1 + e2 + e3)
+        gathered = (core.spread_heads((e1 + e2) * whole) * value                     # Eq. 6-8
+                    + core.spread_heads((e3 - e2) * whole) * core.value(other)
+                    + core.spread_heads(e1 * whole) * core.value_noise)
         return core.output(a, gathered)
 
 
-class _FoldedAttention(nn.Module):
-    """What an attention over a pixel's keys has left after folding."""
+class _FoldedSimilarity(nn.Module):
+    """S of eq. (4); both halves of the first layer apart, so that nothing is cut or joined."""
 
-    wide: Tensor
-    wide_bias: Tensor
+    own: Tensor
+    other: Tensor
+    bias: Tensor
+
+    def __init__(self, first: nn.Linear, second: nn.Linear) -> None:
+        super().__init__()
+        for name, half in zip(('own', 'other'), first.weight.chunk(2, dim=1), strict=True):
+            self.register_buffer(name, half.contiguous())
+        self.register_buffer('bias', first.bias.detach())
+        self.second = second
+
+    def forward(self, a: Tensor, other: Tensor) -> Tensor:
+        """Return S `(2, B, N, C)` of tokens a and the other modality's."""
+        hidden = F.gelu(F.linear(a, self.own, self.bias) + F.linear(other, self.other))
+        s: Tensor = self.second(hidden)
+        return s.softmax(-1)
+
+
+class _FoldedAttention(nn.Module):
+    """What an attention over a pixel's keys has left after folding.
+
+    Each product stands alone and heads are summed and spread by products with zeros and ones: on a
+    CPU, cutting a wide product up and adding groups of 4 channels cost more than they save.
+    """
+
+    w_q: Tensor
+    b_q: Tensor
     w_k: Tensor
+    key_noise: Tensor
     w_v: Tensor
     value_noise: Tensor
     own: Tensor
     gathered: Tensor
     bias: Tensor
+    heads: Tensor
 
     def __init__(self, qkv: PairLinear, key_noise: Tensor, value_noise: Tensor, out: PairLinear,
                  project: nn.Linear | None) -> None:
         super().__init__()
         w_q, w_k, w_v = qkv.weight.chunk(3, dim=1)
         b_q, _, b_v = qkv.bias.chunk(3, dim=1)
-        scale = (w_q.shape[1] // HEADS) ** -0.5
+        dim = w_q.shape[1]
+        scale = (dim // HEADS) ** -0.5
         after = _Output(out, project)
-        self.register_buffer('wide', torch.cat((w_q * scale, w_k, w_v), dim=1))
-        # q has its bias; the first key's holds the noise, W_K n_K; the value's is in the output.
-        self.register_buffer('wide_bias', torch.cat(
-            (b_q * scale, _times(w_k, key_noise), torch.zeros_like(b_v)), dim=1))
-        self.register_buffer('w_k', w_k.contiguous())
-        self.register_buffer('w_v', w_v.contiguous())
-        self.register_buffer('value_noise', _times(w_v, value_noise)[:, None, None])
-        self.register_buffer('own', after.own.contiguous())
-        self.register_buffer('gathered', after.weight)
-        self.register_buffer('bias', after.bias + _times(after.weight, b_v))
+        tensors = {
+            'w_q': w_q * scale, 'b_q': b_q * scale,
+            'w_k': w_k, 'key_noise': _times(w_k, key_noise),
+            'w_v': w_v, 'value_noise': _times(w_v, value_noise)[:, None, None],
+            'own': after.own, 'gathered': after.weight,
+            'bias': after.bias + _times(after.weight, b_v),
+            'heads': torch.eye(HEADS, dtype=w_q.dtype).repeat_interleave(dim // HEADS, dim=0),
+        }
+        for name, tensor in tensors.items():
+            self.register_buffer(name, tensor.contiguous())
 
     def project(self, a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the scaled query, the first key and the own value, `(2, B, N, C)` each."""
-        q, key, value = pair_linear(a, self.wide, self.wide_bias).chunk(3, dim=-1)
-        return q, key, value
+        return (pair_linear(a, self.w_q, self.b_q), pair_linear(a, self.w_k, self.key_noise),
+                self.value(a))
 
     def key(self, tokens: Tensor) -> Tensor:
         """Return W_K of tokens, without its bias."""
         return pair_linear(tokens, self.w_k)
 
-    def other_value(self, a: Tensor) -> Tensor:
-        """Return W_V of the other modality's tokens, without its bias."""
-        return pair_linear(a.flip(0), self.w_v)
+    def value(self, tokens: Tensor) -> Tensor:
+        """Return W_V of tokens, without its bias."""
+        return pair_linear(tokens, self.w_v)
+
+    def sum_heads(self, x: Tensor) -> Tensor:
+        """Return `(2, B, N, HEADS)` sums over the channels of each head of x `(2, B, N, C)`."""
+        return x @ self.heads
+
+    def spread_heads(self, p: Tensor) -> Tensor:
+        """Return p `(2, B, N, HEADS)` for every channel of its head: `(2, B, N, C)`."""
+        return p @ self.heads.T
 
     def output(self, a: Tensor, gathered: Tensor) -> Tensor:
         """Return the projected sum of the tokens a and what they gathered."""
@@ -237,14 +275,17 @@ class _FoldedAttention(nn.Module):
 
 
 class FoldedHead(nn.Module):
-    """`MlpHead` and the ensemble: a linear layer per level, one classifier for both streams.
+    """`MlpHead` and the ensemble: one 1x1 convolution per level, one classifier per stream.
+
+    The classifier could run once, on the weighted mean of both streams' features. That is slower:
+    a mean over 256 channels moves more memory than the second classifier costs, and the mean of K
+    scores is nearly free.
 
     Args:
         head: The head, in eval mode.
         share: `(2,)` weights of the two streams in the ensemble; they sum to 1.
     """
 
-    bias: Tensor
     share: Tensor
 
     def __init__(self, head: MlpHead, share: Tensor) -> None:
@@ -254,36 +295,32 @@ class FoldedHead(nn.Module):
         assert norm.running_mean is not None
         scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
         parts = head.fuse.weight.flatten(1).chunk(len(head.linears), dim=1)
-        self.levels = nn.ModuleList()
         bias = norm.bias - scale * norm.running_mean
+        self.levels = nn.ModuleList()
         for linear, part in zip(head.linears, reversed(parts), strict=True):
             assert isinstance(linear, nn.Linear)
-            level = nn.Linear(linear.in_features, len(scale), bias=False, dtype=scale.dtype)
-            level.weight.copy_(scale[:, None] * (part @ linear.weight))
+            level = nn.Conv2d(linear.in_features, len(scale), 1, dtype=scale.dtype,
+                              bias=not self.levels)  # all biases in the first
+            level.weight.copy_((scale[:, None] * (part @ linear.weight))[..., None, None])
             bias = bias + scale * (part @ linear.bias)
             self.levels.append(level)
-        self.register_buffer('bias', bias)
+        first = self.levels[0].bias
+        assert isinstance(first, Tensor)
+        first.copy_(bias)
         self.register_buffer('share', share.detach().reshape(2, 1, 1, 1, 1).clone())
         self.classify = head.classify
 
     def forward(self, features: list[Tensor]) -> Tensor:
         """Return `(B, K, h, w)` ensemble scores of maps `(2B, C, h, w)`, finest first."""
-        size = features[0].shape[2:]
-        fused = self.bias.view(1, -1, 1, 1)
-        for linear, level in zip(self.levels, features, strict=True):
-            level = linear(level.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-            if level.shape[2:] != size:
-                level = F.interpolate(level, size, mode='bilinear', align_corners=False)
-            fused = fused + level
-        streams = F.relu(fused).unflatten(0, (2, -1))
-        out: Tensor = self.classify((self.share * streams).sum(0))
+        fused = self.levels[0](features[0])
+        for convolution, level in zip(self.levels[1:], features[1:], strict=True):
+            fused = fused + F.interpolate(convolution(level), fused.shape[2:], mode='bilinear',
+                                          align_corners=False)
+        scores = self.classify(F.relu(fused)).unflatten(0, (2, -1))
+        out: Tensor = (self.share * scores).sum(0)
         return out
 
 
 def _times(weight: Tensor, vector: Tensor) -> Tensor:
     """Return `weight[m] @ vector[m]` for both modalities: `(2, O)`."""
     return (weight @ vector[..., None])[..., 0]
-
-
-_FOLDS = {OneKey: FoldedOneKey, PixelCrossAttention: FoldedOneKey, TwoKeys: FoldedTwoKeys,
-          Dsim: FoldedDsim}
