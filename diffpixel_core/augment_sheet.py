@@ -109,17 +109,15 @@ def write_picture(picture: Image, file: Path) -> None:
     """Write a picture, whole or not at all.
 
     Raises:
-        SheetError: If the ending names no image format, or the file cannot be written.
+        SheetError: If the ending names no image format.
+        WriteError: If the file cannot be written.
     """
     try:
         done, data = cv2.imencode(file.suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     except cv2.error as error:
         raise SheetError(f'{file}: {file.suffix!r} is no image format; name a .png') from error
     assert done
-    try:
-        write_whole(file, data.tobytes())
-    except OSError as error:
-        raise SheetError(f'cannot write {file}: {error.strerror}') from error
+    write_whole(file, data.tobytes())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,7 +8,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from diffpixel_core.errors import DiffPixelError
+
 PART = '.part'  # ends the name of a file that is not whole yet; the name begins with a dot
+
+
+class WriteError(DiffPixelError, OSError):
+    """A file that cannot be written; `errno` and `strerror` say why."""
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        DiffPixelError.__init__(self, f'cannot write {path} ({error.strerror}); free some space or '
+                                      'choose another place')
+        self.errno, self.strerror = error.errno, error.strerror
+
+    def __str__(self) -> str:
+        """Return the message; `OSError` would say its number instead."""
+        return str(self.args[0])
 
 
 @contextmanager
@@ -35,8 +50,11 @@ def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file, whole or not at all; its folder is made.
 
     Raises:
-        OSError: If that is impossible.
+        WriteError: If that is impossible, for want of space or permission.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path) as part:
-        part.write_bytes(content.encode() if isinstance(content, str) else content)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole(path) as part:
+            part.write_bytes(content.encode() if isinstance(content, str) else content)
+    except OSError as error:
+        raise WriteError(path, error) from error

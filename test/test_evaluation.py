@@ -30,7 +30,6 @@ from diffpixel_core.evaluation.extremes import Extremes
 from diffpixel_core.evaluation.fabric import evaluation_fabric
 from diffpixel_core.evaluation.page import report_data
 from diffpixel_core.evaluation.protocols import Seen
-from diffpixel_core.evaluation.results import write_whole
 from diffpixel_core.evaluation.tables import print_results
 from diffpixel_core.frame import Frame
 from diffpixel_core.labels import LabelError, load_label_space, mapping
@@ -365,13 +364,6 @@ def test_worst_and_best_frames_are_kept_and_none_is_both() -> None:
     assert [picture.row.name for picture in worst] == ['2', '5']
     assert [picture.row.name for picture in best] == ['7']
 
-
-def test_a_result_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    (tmp_path / 'file').write_text('in the way')
-    with pytest.raises(EvaluationError, match=r'cannot write .*file.*results\.json'):
-        write_whole(tmp_path / 'file' / 'results.json', '{}')
-    write_whole(tmp_path / 'new' / 'results.json', '{}')
-    assert [p.name for p in (tmp_path / 'new').iterdir()] == ['results.json']
 
 
 def test_generated_rooms_are_not_mistaken_for_a_data_set(results: Results) -> None:

@@ -37,6 +37,7 @@ from diffpixel_core.geometry import NYU_CAMERA
 from diffpixel_core.labels import load_label_space
 from diffpixel_core.segmenter import load_segmenter
 from diffpixel_core.transforms import Sample
+from diffpixel_core.whole_file import WriteError
 
 NYU13 = load_label_space('nyu13')
 SIZE = (32, 48)
@@ -354,7 +355,7 @@ def test_the_page_needs_nothing_but_itself(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / 'file').write_text('')
-    with pytest.raises(StressError, match='file'):
+    with pytest.raises(WriteError, match='file'):
         write_stress(results(tried(by_depth, 'depth_missing')), tmp_path / 'file')
 
 

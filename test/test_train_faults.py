@@ -26,6 +26,7 @@ from diffpixel_core.train.loading import take_parts
 from diffpixel_core.train.log import TrainingLog
 from diffpixel_core.train.record import plain
 from diffpixel_core.train.step import Stepper
+from diffpixel_core.whole_file import WriteError
 
 ROW = {'loss': 1.0, 'loss_rgb': 0.5, 'loss_x': 0.5, 'lr': 0.1, 'gradient_norm': 2.0}
 
@@ -158,7 +159,7 @@ def test_resume_refuses_other_classes(frames: Path, tmp_path: Path) -> None:
 
 def test_log_that_cannot_be_opened_is_said(tmp_path: Path) -> None:
     (tmp_path / 'metrics.csv').mkdir()
-    with (pytest.raises(TrainError, match=r'cannot write .*metrics\.csv'),
+    with (pytest.raises(WriteError, match=r'cannot write .*metrics\.csv'),
           TrainingLog(tmp_path, step=0, total=2, every=1, epoch_steps=1)):
         pass
 

@@ -15,7 +15,6 @@ from diffpixel_core.config import DataConfig, LossConfig, OptimiserConfig, Train
 from diffpixel_core.datasets import LabelledFrame
 from diffpixel_core.geometry import NYU_CAMERA, Camera
 from diffpixel_core.labels import load_label_space
-from diffpixel_core.train import TrainError
 from diffpixel_core.training_speed.__main__ import main
 from diffpixel_core.training_speed.measure import (
     Speed,
@@ -23,6 +22,7 @@ from diffpixel_core.training_speed.measure import (
     measure_speed,
     write_figures,
 )
+from diffpixel_core.whole_file import WriteError
 
 
 class MadeFrames:
@@ -98,7 +98,7 @@ def test_figures_state_what_was_measured(tmp_path: Path) -> None:
     assert rows['ratio'] == 0.98
     assert rows['loader'] == {'0': 8.0, '1': 11.0, '2': 20.0}
     assert 'bottleneck' in rows['verdict']
-    with pytest.raises(TrainError, match='cannot write'):
+    with pytest.raises(WriteError, match='cannot write'):
         write_figures(some_speed(), tmp_path / 'speed.json' / 'below')
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffpixel_core.errors import DiffPixelError
-from diffpixel_core.whole_file import write_whole
+from diffpixel_core.whole_file import WriteError, write_whole
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,13 +23,13 @@ class FailedChecksError(Exception):
 
 def write_text(file: Path, text: str) -> None:
     """Write a result file, whole or not at all; a pipe or device gets the text as it is."""
-    try:
-        if file.exists() and not file.is_file():  # nothing may take the place of /dev/null
+    if file.exists() and not file.is_file():  # nothing may take the place of /dev/null
+        try:
             file.write_text(text)
-        else:
-            write_whole(file.resolve(), text)
-    except OSError as error:
-        raise UsageError(f'cannot write {file}: {error.strerror}') from error
+        except OSError as error:
+            raise WriteError(file, error) from error
+    else:
+        write_whole(file.resolve(), text)
 
 
 def require_writable(file: Path) -> None:

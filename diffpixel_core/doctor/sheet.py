@@ -27,7 +27,6 @@ from diffpixel_core.doctor.depth_check import UNIT_NAMES
 from diffpixel_core.doctor.examination import Examination, spread
 from diffpixel_core.doctor.reading import Pictures, explains, merged, read_pictures
 from diffpixel_core.doctor.verdict import Severity, nothing_wrong
-from diffpixel_core.errors import DiffPixelError
 from diffpixel_core.labels import UNLABELLED
 from diffpixel_core.report.pictures import colour_depth, depth_range
 from diffpixel_core.whole_file import write_whole
@@ -43,10 +42,6 @@ _MARKS: dict[Severity, tuple[str, str]] = {
     'error': ('✗', '#c2263a'), 'warning': ('!', '#b06a00'), 'note': ('·', '#3b6ea5')}
 
 
-class SheetError(DiffPixelError):
-    """A contact sheet that cannot be written."""
-
-
 def write_sheet(examination: Examination, file: Path, *, rows: int = _ROWS) -> None:
     """Write the contact sheet of a data set as a PNG.
 
@@ -56,7 +51,7 @@ def write_sheet(examination: Examination, file: Path, *, rows: int = _ROWS) -> N
         rows: How many frames to show, spread evenly.
 
     Raises:
-        SheetError: If the file cannot be written.
+        WriteError: If the file cannot be written.
     """
     description = examination.description
     chosen = spread(description, examination.splits, rows)
@@ -65,11 +60,7 @@ def write_sheet(examination: Examination, file: Path, *, rows: int = _ROWS) -> N
     figure = _figure(examination, frames, names)
     png = io.BytesIO()
     figure.savefig(png, format='png', facecolor=_PAPER)
-    try:
-        write_whole(file, png.getvalue())
-    except OSError as error:
-        raise SheetError(f'cannot write {file}: {error.strerror}; choose another file or free '
-                         'some space') from error
+    write_whole(file, png.getvalue())
 
 
 def _figure(examination: Examination, frames: Sequence[Pictures], names: Sequence[str]) -> Figure:

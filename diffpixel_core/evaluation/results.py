@@ -18,7 +18,7 @@ from diffpixel_core.evaluation.protocols import PROTOCOLS, STREAMS
 from diffpixel_core.evaluation.scoring import Scores
 from diffpixel_core.labels import LabelSpace
 from diffpixel_core.metrics import ConfusionMatrix
-from diffpixel_core.whole_file import write_whole as write_file
+from diffpixel_core.whole_file import write_whole
 
 RESULTS_VERSION = 1
 ABSENT_RULE = ('miou and mean_accuracy skip a class that does not occur (eq. 10 and 11 of '
@@ -137,16 +137,3 @@ def _csv(rows: Sequence[Sequence[object]]) -> str:
     text = io.StringIO(newline='')
     csv.writer(text, lineterminator='\n').writerows(rows)
     return text.getvalue()
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file, all of it or nothing; its folder is made.
-
-    Raises:
-        EvaluationError: If that is impossible, with the reason.
-    """
-    try:
-        write_file(path, text)
-    except OSError as error:
-        raise EvaluationError(f'cannot write {path}: {error.strerror}; free some space or choose '
-                              'another --output') from error

@@ -1,16 +1,14 @@
 # Copyright 2026 The DiffPixel authors
 # SPDX-License-Identifier: Apache-2.0
-"""What ends a run early: mistakes, requests to stop, losses that are no numbers, full disks."""
+"""What ends a run early: mistakes and requests to stop."""
 
 import logging
 import signal
 import time
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from diffpixel_core.errors import DiffPixelError, StoppedError
-from diffpixel_core.whole_file import write_whole as write_file
 
 logger = logging.getLogger(__name__)
 
@@ -60,16 +58,3 @@ class StopRequest:
         """Give both signals back."""
         for number, handler in self._earlier.items():
             signal.signal(number, handler)
-
-
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file, whole or not at all.
-
-    Raises:
-        TrainError: If the disk is full or the folder cannot be written.
-    """
-    try:
-        write_file(path, content)
-    except OSError as error:
-        raise TrainError(f'cannot write {path} ({error.strerror}); free some space or choose '
-                         'another place') from error

@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from torch.utils.tensorboard import SummaryWriter
 
-from diffpixel_core.train.guard import TrainError, write_whole
+from diffpixel_core.train.guard import TrainError
+from diffpixel_core.whole_file import write_whole
 
 logger = logging.getLogger(__name__)
 

@@ -14,9 +14,10 @@ import torch
 from diffpixel_core.config import TrainConfig
 from diffpixel_core.datasets import open_frames
 from diffpixel_core.models import build_model
-from diffpixel_core.train.guard import TrainError, write_whole
+from diffpixel_core.train.guard import TrainError
 from diffpixel_core.train.optimise import parameter_groups
 from diffpixel_core.train.schedule import STAGES, lr_factor, total_steps
+from diffpixel_core.whole_file import write_whole
 
 _ROWS = 12  # of the trace as text
 

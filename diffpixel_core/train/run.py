@@ -36,12 +36,7 @@ from diffpixel_core.losses import log_class_weights
 from diffpixel_core.modalities import normalisation
 from diffpixel_core.models import build_model
 from diffpixel_core.train.checkpoint import CHECKPOINT, State
-from diffpixel_core.train.guard import (
-    StopRequest,
-    TrainError,
-    TrainingInterruptedError,
-    write_whole,
-)
+from diffpixel_core.train.guard import StopRequest, TrainError, TrainingInterruptedError
 from diffpixel_core.train.loading import take_parts
 from diffpixel_core.train.log import TrainingLog
 from diffpixel_core.train.norms import prepare_norms
@@ -52,6 +47,7 @@ from diffpixel_core.train.schedule import lr_factor, total_steps
 from diffpixel_core.train.start import start_from
 from diffpixel_core.train.step import Stepper
 from diffpixel_core.train.validation import PROTOCOL, validate
+from diffpixel_core.whole_file import write_whole
 
 logger = logging.getLogger(__name__)
 

@@ -25,9 +25,9 @@ from diffpixel_core.labels import load_label_space
 from diffpixel_core.losses import segmentation_loss
 from diffpixel_core.modalities import normalisation
 from diffpixel_core.models import build_model
-from diffpixel_core.train.guard import write_whole
 from diffpixel_core.train.optimise import AveragedModel, parameter_groups
 from diffpixel_core.train.step import Stepper
+from diffpixel_core.whole_file import write_whole
 
 _AHEAD = 4  # batches that each process of the loader prepares ahead
 _WAITING = 0.05  # share of the time from which on waiting for the loader is worth mending

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from diffpixel_core.evaluation.stress.curves import Score, StressError, StressResults
+from diffpixel_core.evaluation.stress.curves import Score, StressResults
 from diffpixel_core.evaluation.stress.page import render_stress
 from diffpixel_core.evaluation.stress.poster import render_poster
 from diffpixel_core.evaluation.stress.summary import relative, summary
@@ -24,19 +24,15 @@ def write_stress(results: StressResults, folder: Path, *, command: str = '') -> 
         command: How the user called it.
 
     Raises:
-        StressError: If they cannot be written.
+        WriteError: If they cannot be written.
     """
     contents = (
         (json.dumps(as_json(results, command=command), indent=2, allow_nan=False) + '\n').encode(),
         render_poster(results),
         render_stress(results, command=command).encode())
     files = [folder / name for name in FILES]
-    try:
-        for file, content in zip(files, contents, strict=True):
-            write_whole(file, content)
-    except OSError as error:
-        raise StressError(f'the stress sheet cannot be written to {folder} ({error.strerror}); '
-                          'choose another folder') from error
+    for file, content in zip(files, contents, strict=True):
+        write_whole(file, content)
     return files
 
 
