@@ -15,10 +15,12 @@ from typing import NoReturn
 
 from diffpixel_core.commands import (
     bag,
+    bench,
     convert,
     demo,
     doctor,
     evaluate,
+    export,
     info,
     predict,
     prepare,
@@ -31,7 +33,8 @@ from diffpixel_core.errors import DiffPixelError, StoppedError
 
 COMMANDS = {'demo': demo, 'replay': replay, 'synth': synth, 'bag': bag, 'prepare': prepare,
             'doctor': doctor, 'train': train,
-            'evaluate': evaluate, 'predict': predict, 'info': info, 'convert': convert}
+            'evaluate': evaluate, 'predict': predict, 'info': info, 'convert': convert,
+            'export': export, 'bench': bench}
 
 
 class _Parser(argparse.ArgumentParser):

@@ -5,6 +5,7 @@
 import logging
 import time
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from diffpixel_core.threads import let_waiting_threads_sleep
 
 if TYPE_CHECKING:
     from diffpixel_core.checkpoints import Manifest
-    from diffpixel_core.engines import TorchEngine
+    from diffpixel_core.engines import Engine
 
 logger = logging.getLogger(__name__)
 
@@ -50,21 +51,31 @@ class Segmenter:
 
     Args:
         engine: The runtime that holds the network.
+
+    Attributes:
+        engine_name: The runtime's name; `device` and `precision` say where and how it computes.
+        reason: Why this engine was taken, a clause for a person.
+        passed_over: One line for each better engine that was tried first and failed.
+        frame_size: `(H, W)` of the only frames it takes, if it is an exported engine; else None.
     """
 
-    def __init__(self, engine: 'TorchEngine') -> None:
+    def __init__(self, engine: 'Engine') -> None:
         self._engine = engine
         self.manifest: Manifest = engine.manifest
         self.label_space: LabelSpace = engine.manifest.space
         self.engine_name = engine.name
         self.device = engine.device_name
         self.precision = engine.precision
+        self.reason = engine.reason
+        self.passed_over = engine.passed_over
+        self.frame_size = engine.frame_size
 
     def __call__(self, frame: Frame) -> Segmentation:
         """Return the labels of a frame, at the frame's own size.
 
         Raises:
             FrameError: If the frame's second modality is not the one the model was trained with.
+            EngineError: If the engine takes no frames of this size, or failed.
             DeviceMemoryError: If the device has not enough memory left.
         """
         if frame.modality not in self.manifest.modalities:
@@ -77,6 +88,11 @@ class Segmenter:
         ended = time.perf_counter()
         timings = {'network': (scored - started) * 1e3, 'tail': (ended - scored) * 1e3}
         return Segmentation(labels, confidence, self.label_space, frame.stamp_ns, timings)
+
+    @property
+    def engine(self) -> 'Engine':
+        """The runtime that holds the network."""
+        return self._engine
 
     def close(self) -> None:
         """Give back the memory of the network; the segmenter cannot be used any more."""
@@ -93,39 +109,89 @@ class Segmenter:
 
 
 def load_segmenter(path: str | Path, engine: str = 'auto', *, device: str = 'auto',
-                   precision: str = 'fp32') -> Segmenter:
+                   precision: str = 'auto', cache: str | Path | None = None) -> Segmenter:
     """Return a segmenter for a model.
 
+    `auto` takes the best engine that works on this machine, see `Segmenter.reason`; one asked for
+    by name works or fails.
+
     Args:
-        path: A model directory, its `model.safetensors`, or the name of a shipped model
-            (`rooms_t`).
-        engine: `auto` or a name of `engines.ENGINES`.
+        path: A model directory, its `model.safetensors`, the name of a shipped model (`rooms_t`),
+            or what `diffpixel export` wrote.
+        engine: `auto`, `torch`, `openvino`, `onnxruntime` or `tensorrt`.
         device: `auto` (CUDA where there is one, else CPU), `cpu`, `cuda` or `cuda:N`.
-        precision: `fp32`, or `fp16` on CUDA.
+        precision: `auto`, `fp32`, `bf16`, `fp16` or, of an exported engine, `int8`. All but
+            fp32 label some pixels differently from the trained network; bf16 fewer than 1 %.
+        cache: Folder of converted graphs, which are made once for each frame size; None or empty =
+            `$XDG_CACHE_HOME/diffpixel/engines`.
 
     Raises:
         CheckpointError: If the model is missing, damaged or does not fit its manifest.
+        ArtefactError: If an exported engine is damaged.
         EngineError: If the engine or the device is not to be had here.
     """
     let_waiting_threads_sleep()
     from diffpixel_core.engines import load_engine  # torch is imported here, not before
 
-    loaded = load_engine(path, engine, device=device, precision=precision)
+    loaded = load_engine(path, engine, device=device, precision=precision, cache=cache)
     for note in loaded.manifest.provenance.get('notes', ()):  # of a conversion
         logger.warning('%s: %s', path, note)
     return Segmenter(loaded)
+
+
+def load_next_best(path: str | Path, failed: Segmenter, *, precision: str = 'auto',
+                   elsewhere: bool = False, cache: str | Path | None = None) -> Segmenter:
+    """Return a segmenter on the best engine below one that failed, with the same weights.
+
+    Args:
+        path: What the failed segmenter was loaded from.
+        failed: That segmenter; it is left as it is.
+        precision: What was asked for; engines without it compute in fp32.
+        elsewhere: Whether its device is of no use any more, such as for want of memory.
+        cache: As for `load_segmenter`.
+
+    Raises:
+        EngineError: If no engine is left.
+        CheckpointError: If the model cannot be loaded any more.
+    """
+    from diffpixel_core.engines import load_next_best as next_engine
+
+    return Segmenter(next_engine(path, failed.engine, precision=precision, elsewhere=elsewhere,
+                                 cache=cache))
+
+
+def weights_hash(path: str | Path) -> str:
+    """Return the SHA-256 of a model's weights file, or of the one an exported engine was made of.
+
+    Args:
+        path: As for `load_segmenter`.
+
+    Raises:
+        CheckpointError: If there is no such model.
+        ArtefactError: If the exported engine is damaged.
+    """
+    from diffpixel_core.artefacts import is_artefact
+
+    file, manifest = locate_model(path)
+    return manifest.weights_sha256 if is_artefact(path) else sha256(file.read_bytes()).hexdigest()
 
 
 def locate_model(path: str | Path) -> tuple[Path, 'Manifest']:
     """Return the weights file and the manifest a user means, without loading the weights.
 
     Args:
-        path: A model directory, its `model.safetensors`, or the name of a shipped model.
+        path: A model directory, its `model.safetensors`, or the name of a shipped model; or an
+            exported engine, whose record stands for the weights it was made of.
 
     Raises:
         CheckpointError: If there is no such model, or its manifest is damaged.
+        ArtefactError: If the exported engine is damaged.
     """
+    from diffpixel_core.artefacts import RECORD_FILE, is_artefact, read_artefact
     from diffpixel_core.checkpoints import WEIGHTS_FILE, find_model, read_manifest
 
+    if is_artefact(path):
+        artefact = read_artefact(path)
+        return artefact.folder / RECORD_FILE, artefact.manifest
     folder = find_model(path)
     return folder / WEIGHTS_FILE, read_manifest(folder)

@@ -6,16 +6,24 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from hashlib import sha256
 
 from diffpixel_core.errors import DiffPixelError
-from diffpixel_core.segmenter import Segmenter, load_segmenter, locate_model
+from diffpixel_core.segmenter import (
+    Segmenter,
+    load_next_best,
+    load_segmenter,
+    locate_model,
+    weights_hash,
+)
 from diffpixel_ros.parameters import NodeParameters
 
 SHIPPED_MODEL = 'rooms_t'
 # Parameters that say which model is wanted; see `ModelRequest.of`.
 MODEL_PARAMETERS = ('model_path', 'model_sha256', 'backend', 'device', 'precision',
-                    'warmup_iterations')
+                    'engine_cache_dir', 'warmup_iterations')
+# Height, width of what most RGB-D cameras send. An engine prepares each frame size once, which
+# takes it seconds; a camera of another size pays with its first frame.
+_USUAL_FRAME = (480, 640)
 
 
 class ModelError(DiffPixelError):
@@ -35,6 +43,7 @@ class ModelRequest:
     backend: str
     device: str
     precision: str
+    engine_cache_dir: str
     warmup_iterations: int
 
     @classmethod
@@ -42,7 +51,7 @@ class ModelRequest:
         """Return what the parameters ask for."""
         return cls(parameters.model_path or SHIPPED_MODEL, parameters.model_sha256.lower(),
                    parameters.backend, parameters.device, parameters.precision,
-                   parameters.warmup_iterations)
+                   parameters.engine_cache_dir, parameters.warmup_iterations)
 
     def load(self) -> Segmenter:
         """Return the model, warmed up.
@@ -52,15 +61,31 @@ class ModelRequest:
             DiffPixelError: If the model cannot be loaded, or not so.
         """
         if self.sha256:
-            file, _ = locate_model(self.path)
-            found = sha256(file.read_bytes()).hexdigest()
+            found = weights_hash(self.path)
             if found != self.sha256:
-                raise ModelError(f'{file} has the SHA-256 {found}, but parameter model_sha256 is '
-                                 f'{self.sha256}; this is not the model that was meant')
-        segmenter = load_segmenter(self.path, self.backend, device=self.device,
-                                   precision=self.precision)
+                raise ModelError(f'{locate_model(self.path)[0]} has the SHA-256 {found}, but '
+                                 f'parameter model_sha256 is {self.sha256}; this is not the model '
+                                 'that was meant')
+        return self._warmed(load_segmenter(
+            self.path, self.backend, device=self.device, precision=self.precision,
+            cache=self.engine_cache_dir))
+
+    def load_next_best(self, failed: Segmenter, *, elsewhere: bool) -> Segmenter:
+        """Return the model on the next best engine, warmed up.
+
+        Args:
+            failed: The model on the engine that failed.
+            elsewhere: Whether its device has no memory left.
+
+        Raises:
+            DiffPixelError: If no engine is left, or the model cannot be loaded any more.
+        """
+        return self._warmed(load_next_best(self.path, failed, precision=self.precision,
+                                           elsewhere=elsewhere, cache=self.engine_cache_dir))
+
+    def _warmed(self, segmenter: Segmenter) -> Segmenter:
         for _ in range(self.warmup_iterations):
-            segmenter.warm_up(*segmenter.manifest.input_size)
+            segmenter.warm_up(*(segmenter.frame_size or _USUAL_FRAME))
         return segmenter
 
 

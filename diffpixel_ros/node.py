@@ -114,7 +114,7 @@ class SegmentNode(GuardedLifecycleNode):
         manifest = segmenter.manifest
         self.get_logger().info(f'{manifest.model} ({manifest.label_space}) on '
                                f'{segmenter.engine_name}, {segmenter.device}, '
-                               f'{segmenter.precision}')
+                               f'{segmenter.precision}: {segmenter.reason}')
 
     def activate(self) -> None:
         """Publish the labels and subscribe."""

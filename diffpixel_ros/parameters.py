@@ -46,18 +46,24 @@ class NodeParameters:
     """Everything the node can be told; each field says what, in which unit and range, and when."""
 
     model_path: str = _setting(
-        '', 'model directory, its model.safetensors, or the name of a shipped model; empty: '
-        'rooms_t', when='configure')
+        '', 'model directory, its model.safetensors, the name of a shipped model, or what '
+        'diffpixel export wrote; empty: rooms_t', when='configure')
     model_sha256: str = _setting(
-        '', 'SHA-256 the weights file must have, 64 hexadecimal digits; empty: any',
-        when='configure')
-    backend: str = _setting('auto', 'engine that runs the model: auto or its name (torch)',
-                            when='configure')
+        '', 'SHA-256 the weights file must have, 64 hexadecimal digits; of an exported engine, '
+        'the file it says it was made of; empty: any', when='configure')
+    backend: str = _setting(
+        'auto', 'engine that runs the model; auto: the best that works on this machine, openvino '
+        'on a CPU; one named here works or fails',
+        choices=('auto', 'torch', 'openvino', 'onnxruntime', 'tensorrt'), when='configure')
     device: str = _setting('auto', 'auto (CUDA where there is one), cpu, cuda or cuda:N',
                            when='configure')
     precision: str = _setting(
-        'fp32', 'arithmetic of the network; fp16 needs CUDA', choices=('fp32', 'fp16'),
-        when='configure')
+        'auto', 'arithmetic of the network; auto: the fastest of the engine here, which changes '
+        'the label of less than a pixel in a hundred; fp32: as trained; fp16 needs CUDA, int8 an '
+        'exported engine', choices=('auto', 'fp32', 'bf16', 'fp16', 'int8'), when='configure')
+    engine_cache_dir: str = _setting(
+        '', 'folder of graphs converted for an engine, which takes seconds, once for each model '
+        'and size of frames; empty: $XDG_CACHE_HOME/diffpixel/engines', when='configure')
     warmup_iterations: int = _setting(
         1, 'empty frames run before the first real one, which would be slow otherwise', lowest=0,
         highest=100, when='configure')

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pipeline: from a pair of messages to everything that is published about it; the worker's job."""
 
-import dataclasses
 import threading
 import time
 import traceback
@@ -10,7 +9,7 @@ import traceback
 from rclpy.node import Node
 
 from diffpixel_core.errors import DeviceMemoryError, DiffPixelError
-from diffpixel_core.frame import Frame
+from diffpixel_core.frame import Frame, FrameError
 from diffpixel_core.intake import DepthSettings, Intake, finish
 from diffpixel_core.label_map import load_label_map
 from diffpixel_core.messages import stamp_ns
@@ -35,7 +34,8 @@ class Pipeline:
         statistics: Where results, drops and times are counted.
 
     Attributes:
-        fallback: Why the model no longer runs where it was asked to; empty if it does.
+        fallback: Why the model does not run on the best engine, or on the one it was asked to run
+            on; empty if it does.
 
     Raises:
         LabelError: If the class map does not go with the model.
@@ -56,7 +56,7 @@ class Pipeline:
         self._free_s = 0.0  # when the last frame was done
         self._labels_are_due = False
         self._is_closed = False
-        self.fallback = ''
+        self.fallback = _passed_over(segmenter)
 
     @property
     def segmenter(self) -> Segmenter:
@@ -87,7 +87,7 @@ class Pipeline:
                 raise ModelError('the node was cleaned up meanwhile; configure loads the model')
             old, self._segmenter = self._segmenter, segmenter
             self._label_map, self._request = label_map, request
-            self.fallback = ''
+            self.fallback = _passed_over(segmenter)
             self._publish_labels()
         old.close()
 
@@ -152,30 +152,62 @@ class Pipeline:
         return Intake(*self._codecs, settings, pair.register)
 
     def _segment(self, frame: Frame) -> Segmentation:
-        """Return the labels of a frame, even if the GPU has no memory left for it.
+        """Return the labels of a frame, even if the engine fails or its GPU has no memory left.
 
-        First the cache is given back and the frame tried again; then the model moves to the CPU
-        for good, slower, but the robot goes on seeing.
+        A GPU without memory gives back its cache and tries again first. After that, and after any
+        other failure, the next best engine takes over for good: slower, but the robot goes on
+        seeing.
         """
-        for answer in (self._free_memory, self._move_to_cpu):
+        may_free = True
+        while True:
             try:
                 return self._segmenter(frame)
+            except FrameError:  # the frame's own fault
+                raise
             except DeviceMemoryError as error:
-                if self._segmenter.device == 'cpu':
+                if self._segmenter.device == 'cpu':  # no engine needs much less there
                     raise
-                answer(error)
-        return self._segmenter(frame)
+                if may_free:
+                    may_free = False
+                    self._free_memory(error)
+                else:
+                    self._take_next_best(error, elsewhere=True)
+            except Exception as error:
+                self._take_next_best(error, elsewhere=False)
 
     def _free_memory(self, error: DeviceMemoryError) -> None:
         self._node.get_logger().warning(f'{error}; giving back its cache and trying again')
         self._segmenter.free_memory()
 
-    def _move_to_cpu(self, error: DeviceMemoryError) -> None:
-        self.fallback = f'the model runs on the CPU: {error}; free memory, then call reload_model'
+    def _take_next_best(self, error: Exception, *, elsewhere: bool) -> None:
+        """Replace the engine by the next best one; raise the error if there is none.
+
+        Args:
+            error: What the engine failed with.
+            elsewhere: Whether its device has no memory left.
+        """
+        old = self._segmenter
+        try:
+            self._segmenter = self._request.load_next_best(old, elsewhere=elsewhere)
+        except DiffPixelError as reason:
+            self._node.get_logger().warning(f'the engine cannot be replaced: {reason}')
+            raise error from reason
+        new = self._segmenter
+        said = str(error).partition('\n')[0] or type(error).__name__
+        failed = f'{old.engine_name} on {old.device} failed ({said})'
+        self.fallback = (f'the model runs on {new.engine_name}, {new.device}, {new.precision}: '
+                         f'{failed}; mend that, then call reload_model')
         self._node.get_logger().warning(self.fallback)
-        request = dataclasses.replace(self._request, device='cpu', precision='fp32')
-        old, self._segmenter = self._segmenter, request.load()
         old.close()
+
+
+def _passed_over(segmenter: Segmenter) -> str:
+    """Return which better engines failed when the model was loaded; empty if none did."""
+    if not segmenter.passed_over:
+        return ''
+    return (f'the model runs on {segmenter.engine_name}, {segmenter.device}, '
+            f'{segmenter.precision}, because better engines failed: '
+            f'{"; ".join(segmenter.passed_over)}; mend that, then call reload_model')
 
 
 def _style(parameters: NodeParameters) -> OutputStyle:

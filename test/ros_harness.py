@@ -246,9 +246,12 @@ def camera_pair(stamp_s: float, *, height: int = 48, width: int = 64,
 
 @contextmanager
 def running_node(folder: Path, **parameters: object) -> Iterator[tuple[NodeProcess, Client]]:
-    """Run a node and a client for it, alone in a ROS domain; at the end nothing is left of them."""
+    """Run a node and a client for it, alone in a ROS domain; at the end nothing is left of them.
+
+    The model runs in PyTorch unless `backend` says otherwise: nothing has to be converted.
+    """
     with private_domain() as domain, Client(domain) as client:
-        node = NodeProcess(folder / 'node.log', parameters)
+        node = NodeProcess(folder / 'node.log', {'backend': 'torch', **parameters})
         try:
             yield node, client
         finally:

@@ -174,7 +174,7 @@ def test_what_was_trained_with_one_key_says_so_in_other_variants(
         caplog: pytest.LogCaptureFixture) -> None:
     conversion = convert_file(str(published), kind, model=model, classes=40, output=tmp_path)
     assert any('one key' in note for note in conversion.notes) == noted
-    load_segmenter(tmp_path)
+    load_segmenter(tmp_path, 'torch')
     assert ('one key' in caplog.text) == noted, 'the one who runs it is told, too'
 
 

@@ -72,7 +72,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def demo(tmp_path_factory: pytest.TempPathFactory, model: Path) -> tuple[DemoResult, Path]:
     folder = tmp_path_factory.mktemp('demo')
     # Slow enough that a busy machine, too, finishes each frame before the next.
-    result = run_demo(bag=a_bag(folder / 'bag'), model=model, engine='auto', rate=0.2,
+    result = run_demo(bag=a_bag(folder / 'bag'), model=model, engine='torch', rate=0.2,
                       output=folder / 'out')
     return result, folder
 
@@ -134,14 +134,14 @@ def test_metrics_page_and_table_tell_the_same(demo: tuple[DemoResult, Path]) -> 
 def test_a_model_that_does_not_exist_is_named_with_the_log(tmp_path: Path) -> None:
     with pytest.raises(NodeError, match=r'no model at .*/nowhere.*node\.log'):
         run_demo(bag=a_bag(tmp_path / 'bag', frames=2), model=str(tmp_path / 'nowhere'),
-                 engine='auto', rate=1.0, output=tmp_path / 'out')
+                 engine='torch', rate=1.0, output=tmp_path / 'out')
     assert [p.name for p in (tmp_path / 'out').iterdir()] == ['node.log'], 'no half results'
 
 
 def test_interrupting_leaves_no_process_and_no_half_results(tmp_path: Path, model: Path) -> None:
     bag = a_bag(tmp_path / 'bag', frames=60, labels=False)
     code = ('import sys; from pathlib import Path; from diffpixel_ros.demo.run import run_demo\n'
-            f'run_demo(bag=Path({str(bag)!r}), model={str(model)!r}, engine="auto", rate=0.5, '
+            f'run_demo(bag=Path({str(bag)!r}), model={str(model)!r}, engine="torch", rate=0.5, '
             f'output=Path({str(tmp_path / "out")!r}))')
     process = subprocess.Popen([sys.executable, '-c', code], cwd=ROOT, stderr=subprocess.PIPE)
     log = tmp_path / 'out' / 'node.log'
@@ -168,9 +168,9 @@ def test_bags_that_cannot_be_played_are_refused_before_the_node_starts(tmp_path:
         writer.add_image('/thermal/image', np.zeros((4, 4), np.uint8), 'mono8', 1, 'camera')
     for bag, words in ((tmp_path / 'missing', 'does not exist'), (tmp_path / 'other', 'no colour')):
         with pytest.raises(DiffPixelError, match=words):
-            run_demo(bag=bag, model='rooms_t', engine='auto', rate=1.0, output=tmp_path / 'out')
+            run_demo(bag=bag, model='rooms_t', engine='torch', rate=1.0, output=tmp_path / 'out')
     with pytest.raises(DiffPixelError, match='rate is 0'):
-        run_demo(bag=tmp_path / 'other', model='rooms_t', engine='auto', rate=0.0,
+        run_demo(bag=tmp_path / 'other', model='rooms_t', engine='torch', rate=0.0,
                  output=tmp_path / 'out')
     assert not (tmp_path / 'out' / 'node.log').exists()
 

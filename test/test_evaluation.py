@@ -88,7 +88,7 @@ def figures(written: dict) -> dict:
 
 def test_figures_are_those_of_the_deployed_program(frames: Path, tiny_model: Path,
                                                    results: Results) -> None:
-    segmenter = load_segmenter(tiny_model, device='cpu')
+    segmenter = load_segmenter(tiny_model, 'torch', device='cpu')
     matrix = ConfusionMatrix(40)
     for i in range(len(SIZES)):
         frame, truth = read(frames, i)
@@ -173,7 +173,7 @@ def test_two_processes_give_the_figures_of_one(frames: Path, tiny_model: Path,
 def test_labels_are_translated_into_the_classes_of_the_model(frames: Path, tmp_path: Path) -> None:
     model = save_tiny_model(tmp_path / 'm')  # predicts nyu13
     results = evaluate_model(model, held_out_data(frames), device='cpu')
-    segmenter = load_segmenter(model, device='cpu')
+    segmenter = load_segmenter(model, 'torch', device='cpu')
     table = mapping(load_label_space('nyu40'), load_label_space('nyu13'))
     matrix = ConfusionMatrix(13)
     for i in range(len(SIZES)):

@@ -98,7 +98,8 @@ def images(bag: Path, topic: str) -> dict[int, npt.NDArray[np.uint8]]:
 
 
 def offline(bag: Path, folder: Path, settings: ReplaySettings) -> Tally:
-    return replay_bag(bag, settings, load_segmenter(settings.model), folder / 'offline.mcap')
+    segmenter = load_segmenter(settings.model, 'torch')
+    return replay_bag(bag, settings, segmenter, folder / 'offline.mcap')
 
 
 def same(live_bag: Path, offline_bag: Path) -> None:
@@ -113,7 +114,7 @@ def same(live_bag: Path, offline_bag: Path) -> None:
 
 
 def test_live_equals_offline_on_a_bag_slower_than_the_model(model: Path, tmp_path: Path) -> None:
-    bag, settings = a_bag(tmp_path / 'bag.mcap'), ReplaySettings(model=str(model))
+    bag, settings = a_bag(tmp_path / 'bag.mcap'), ReplaySettings(str(model), 'torch')
     run = live(bag, tmp_path / 'live', settings)
     assert run.tally is not None, run.failure
     tally, expected = run.tally, offline(bag, tmp_path, settings)
@@ -139,7 +140,7 @@ def test_live_equals_offline_on_a_bag_slower_than_the_model(model: Path, tmp_pat
 def test_compressed_topics_and_settings_reach_the_node(model: Path, tmp_path: Path) -> None:
     """Depth comes 5 ms after colour, so the last pair comes out when the node is deactivated."""
     bag = a_compressed_bag(tmp_path / 'bag.mcap')
-    settings = ReplaySettings(model=str(model), class_map='groups', confidence_threshold=0.1)
+    settings = ReplaySettings(str(model), 'torch', class_map='groups', confidence_threshold=0.1)
     run = live(bag, tmp_path / 'live', settings)
     assert run.tally is not None, run.failure
     tally, expected = run.tally, offline(bag, tmp_path, settings)
@@ -153,7 +154,7 @@ def test_compressed_topics_and_settings_reach_the_node(model: Path, tmp_path: Pa
 
 def test_looped_bag_is_answered_in_every_pass_and_written_once(
         model: Path, tmp_path: Path) -> None:
-    run = live(a_bag(tmp_path / 'bag.mcap'), tmp_path / 'live', ReplaySettings(model=str(model)),
+    run = live(a_bag(tmp_path / 'bag.mcap'), tmp_path / 'live', ReplaySettings(str(model), 'torch'),
                loop=3)
     assert run.tally is not None, run.failure
     tally = run.tally
@@ -173,7 +174,7 @@ def test_looped_bag_is_answered_in_every_pass_and_written_once(
 
 @pytest.mark.slow
 def test_too_fast_a_bag_loses_frames_and_says_why(model: Path, tmp_path: Path) -> None:
-    run = live(a_bag(tmp_path / 'bag.mcap'), tmp_path / 'live', ReplaySettings(model=str(model)),
+    run = live(a_bag(tmp_path / 'bag.mcap'), tmp_path / 'live', ReplaySettings(str(model), 'torch'),
                rate=500.0)
     assert run.tally is not None, run.failure
     tally = run.tally
@@ -192,7 +193,7 @@ def test_repeated_stamps_are_refused_before_anything_is_played(
             for message in reader.messages():
                 writer.add_raw(message.topic, message.type, bytes(message.raw),
                                message.time_ns + again * 10**10)
-    run = live(tmp_path / 'twice.mcap', tmp_path / 'live', ReplaySettings(model=str(model)))
+    run = live(tmp_path / 'twice.mcap', tmp_path / 'live', ReplaySettings(str(model), 'torch'))
     assert f'{FRAMES} of {2 * FRAMES} images of /camera/color/image_raw' in run.failure
     assert f'the first {10**18} ns' in run.failure
     assert 'replay offline' in run.failure
@@ -201,11 +202,11 @@ def test_repeated_stamps_are_refused_before_anything_is_played(
 
 def test_what_fails_is_told_in_one_line(model: Path, tmp_path: Path) -> None:
     bag = a_bag(tmp_path / 'bag.mcap')
-    run = live(tmp_path / 'nowhere', tmp_path / 'a', ReplaySettings(model=str(model)))
+    run = live(tmp_path / 'nowhere', tmp_path / 'a', ReplaySettings(str(model), 'torch'))
     assert 'does not exist' in run.failure
-    run = live(bag, tmp_path / 'b', ReplaySettings(model=str(model), stride=2))
+    run = live(bag, tmp_path / 'b', ReplaySettings(str(model), 'torch', stride=2))
     assert 'stride is 2' in run.failure
-    run = live(bag, tmp_path / 'c', ReplaySettings(model=str(model), device='cuda:77'))
+    run = live(bag, tmp_path / 'c', ReplaySettings(str(model), 'torch', device='cuda:77'))
     assert 'cuda:77' in run.failure
     assert 'live-node.log' in run.failure
     assert (tmp_path / 'c' / 'live-node.log').is_file(), 'the log it names'

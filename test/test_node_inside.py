@@ -22,6 +22,7 @@ from diffpixel_ros.parameters import NodeParameters, ParameterError, with_values
 def node(tiny_model: Path) -> Iterator[SegmentNode]:
     with private_domain() as domain:
         rclpy.init(args=['--ros-args', '-p', f'model_path:={tiny_model}',
+                         '-p', 'backend:=torch', '-p', 'precision:=fp32',
                          '-p', 'alignment_check:=off'], domain_id=domain)
         node = SegmentNode(threading.Event())
         yield node

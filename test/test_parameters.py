@@ -50,7 +50,8 @@ def test_every_parameter_is_described_and_every_number_ranged() -> None:
     ('sync_slop', 'much', 'must be a float'), ('sync_queue', 0, 'between 1 and 50'),
     ('sync_queue', 2.0, 'must be a int'), ('sync_queue', True, 'must be a int'),
     ('input_qos', 'sometimes', 'best_effort'), ('autostart', 1, 'must be a bool'),
-    ('model_path', 3, 'must be a str'),
+    ('model_path', 3, 'must be a str'), ('backend', 'tensorflow', 'auto, torch, openvino'),
+    ('precision', 'fp64', 'auto, fp32, bf16, fp16, int8'),
 ])
 def test_wrong_value_is_refused_by_name(name: str, value: object, named: str) -> None:
     with pytest.raises(ParameterError, match=named) as caught:

@@ -108,7 +108,8 @@ def test_whole_frames_get_the_labels_the_deployed_program_gives(tiny_model: Path
     for sample in (a_sample(32, 48), a_sample(50, 61, seed=1)):
         seen = Predictor(network, normalisation=manifest.normalisation,
                          input_size=manifest.input_size, protocol='whole', device='cpu')(sample)
-        deployed = load_segmenter(tiny_model, device='cpu')(Frame(sample.rgb, sample.depth_m))
+        segmenter = load_segmenter(tiny_model, 'torch', device='cpu')
+        deployed = segmenter(Frame(sample.rgb, sample.depth_m))
         np.testing.assert_array_equal(seen.labels[STREAMS.index('ensemble')], deployed.labels)
         assert seen.truth is sample.labels
 

@@ -42,7 +42,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope='module')
 def segmenter(model: Path) -> Segmenter:
-    return load_segmenter(model, device='cpu')
+    return load_segmenter(model, 'torch', device='cpu')
 
 
 def samples(count: int = 4, seed: int = 0) -> list[RgbdSample]:

@@ -57,7 +57,7 @@ def silent(index: int, done: int, total: int) -> None:
 
 def jobs_for(bags: Sequence[Path], model: Path, folder: Path) -> list[Job]:
     folder.mkdir()
-    settings = ReplaySettings(str(model), device='cpu')
+    settings = ReplaySettings(str(model), 'torch', device='cpu')
     return [Job(i, bag, settings, folder / f'{i}.mcap') for i, bag in enumerate(bags)]
 
 
@@ -228,7 +228,7 @@ def test_bags_that_ended_before_an_interruption_keep_their_results(
     out = tmp_path / 'out'
     with pytest.raises(KeyboardInterrupt):
         run_replay([bag, tmp_path / 'b.mcap', tmp_path / 'c.mcap'],
-                   ReplaySettings(str(model), device='cpu'), out, runner, how='offline')
+                   ReplaySettings(str(model), 'torch', device='cpu'), out, runner, how='offline')
     figures = json.loads((out / 'metrics.json').read_text())
     assert figures['problem'] == 'interrupted after 1 of 3 bags'
     assert figures['frames_out'] == 4

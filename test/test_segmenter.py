@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Frame in, labels out, whatever the frame; and what cannot be had is refused."""
 
+import sys
+from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,16 +14,22 @@ from diffpixel_core import Frame, FrameError, Segmenter, load_segmenter
 from diffpixel_core.checkpoints import Manifest, save_model
 from diffpixel_core.engines import EngineError
 from diffpixel_core.models import build_model
+from diffpixel_core.segmenter import load_next_best, weights_hash
 
 NAME = 'diffpixelformer_t'
 
 
 @pytest.fixture(scope='module')
-def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Segmenter:
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp('model')
-    save_model(path, build_model(NAME, classes=13), Manifest(NAME, 'nyu13', input_size=(64, 96)))
-    return load_segmenter(path)
+    return save_model(path, build_model(NAME, classes=13),
+                      Manifest(NAME, 'nyu13', input_size=(64, 96)))
+
+
+@pytest.fixture(scope='module')
+def segmenter(model: Path) -> Segmenter:
+    return load_segmenter(model, 'torch', precision='fp32')
 
 
 @pytest.mark.parametrize('size', [(64, 96), (128, 192), (67, 45), (1, 1), (1, 300)])
@@ -70,6 +79,30 @@ def test_absent_engines_and_devices_are_refused() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(EngineError, match='no CUDA device'):
             load_segmenter('anything', device='cuda')
+
+
+def test_hash_of_a_model_is_that_of_its_weights_file(model: Path) -> None:
+    assert weights_hash(model) == sha256((model / 'model.safetensors').read_bytes()).hexdigest()
+
+
+def test_segmenter_says_how_it_computes_and_why(segmenter: Segmenter) -> None:
+    assert (segmenter.engine_name, segmenter.precision) == ('torch', 'fp32')
+    assert segmenter.reason == 'asked for'
+    assert segmenter.passed_over == ()
+
+
+def test_next_best_segmenter_labels_as_the_one_before(
+        model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, 'openvino', None)
+    failed = load_segmenter(model, 'torch', device='cpu', precision='bf16')
+    other = load_next_best(model, failed)
+    assert (other.engine_name, other.precision) == ('torch', 'fp32')
+    frame = Frame(np.full((64, 96, 3), 90, np.uint8), np.full((64, 96), 2, np.float32))
+    assert (failed(frame).labels == other(frame).labels).mean() > 0.9
+    with pytest.raises(EngineError, match='no engine is left after torch in fp32 on cpu'):
+        load_next_best(model, other)
+    with pytest.raises(EngineError, match='no engine is left'):
+        load_next_best(model, failed, elsewhere=True)
 
 
 @pytest.mark.gpu

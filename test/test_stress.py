@@ -382,7 +382,7 @@ def test_a_network_is_tried_end_to_end(data: DataConfig, tiny_model: Path) -> No
     assert found.model == tiny_model.name
     assert found.protocol['model'] == str(tiny_model)
     # The example is one of the frames, segmented as the segmenter does it.
-    segmenter = load_segmenter(tiny_model)
+    segmenter = load_segmenter(tiny_model, 'torch')
     example = found.measured.example
     spoiled = example.spoiled['depth_missing']
     np.testing.assert_array_equal(

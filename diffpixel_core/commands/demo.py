@@ -36,7 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='depth images aligned to them')
     parser.add_argument('--model', type=expanded, default='rooms_t', metavar='PATH',
                         help='model directory or shipped name (default: rooms_t)')
-    parser.add_argument('--engine', default='auto', metavar='NAME', help='runtime (default: auto)')
+    parser.add_argument('--engine', default='auto', metavar='NAME',
+                        help='runtime: auto, torch, openvino, onnxruntime or tensorrt (default: '
+                        'auto, the best that works here)')
+    parser.add_argument('--device', default='auto', metavar='D',
+                        help='auto, cpu, cuda or cuda:N (default: auto)')
+    parser.add_argument('--precision', default='auto', metavar='P',
+                        help='arithmetic: auto, fp32, bf16, fp16 or int8 (default: auto, the '
+                        'fastest of the engine here)')
     parser.add_argument('--rate', type=positive, default=1.0, metavar='R',
                         help='speed of replay; 0.2 = five times slower (default: 1)')
     parser.add_argument('--output', type=path, default=Path('out/demo'), metavar='DIR')
@@ -49,8 +56,8 @@ def run(options: argparse.Namespace) -> None:
                          f'{", ".join(DEPTH_UNITS)}): images do not say what a depth step is')
     if options.frames is None and options.depth_unit is not None:
         raise UsageError('--depth-unit belongs to --frames; a bag says its own unit')
-    from diffpixel_core.checkpoints import find_model
-    model = find_model(options.model)  # before minutes of rendering, not after
+    from diffpixel_core.segmenter import locate_model
+    model = locate_model(options.model)[0].parent  # before minutes of rendering, not after
 
     make_folder(options.output)
     generated = options.bag is None and options.frames is None
@@ -66,7 +73,8 @@ def run(options: argparse.Namespace) -> None:
     from rich.console import Console
 
     from diffpixel_ros.demo.run import demo_table, run_demo
-    result = run_demo(bag=bag, model=model, engine=options.engine, rate=options.rate,
+    result = run_demo(bag=bag, model=model, engine=options.engine, device=options.device,
+                      precision=options.precision, rate=options.rate,
                       output=options.output, rgb_topic=options.rgb_topic,
                       depth_topic=options.depth_topic, generated=generated,
                       command=shlex.join(['diffpixel', *sys.argv[1:]]))

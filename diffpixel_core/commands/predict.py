@@ -18,6 +18,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('rgb', type=path)
     parser.add_argument('depth', type=path)
     parser.add_argument('--depth-unit', choices=DEPTH_UNITS, default='mm')
+    parser.add_argument('--engine', default='auto', metavar='NAME',
+                        help='runtime: auto, torch, openvino, onnxruntime or tensorrt (default: '
+                        'auto, the best that works here)')
+    parser.add_argument('--device', default='auto', metavar='D',
+                        help='auto, cpu, cuda or cuda:N (default: auto)')
+    parser.add_argument('--precision', default='auto', metavar='P',
+                        help='arithmetic: auto, fp32, bf16, fp16 or int8 (default: auto, the '
+                        'fastest of the engine here)')
     parser.add_argument('--output', type=path, default=Path('out/predict'), metavar='DIR')
 
 
@@ -29,7 +37,9 @@ def run(options: argparse.Namespace) -> None:
     from diffpixel_core.image_folder import read_colour, read_depth
     from diffpixel_core.segmenter import load_segmenter
     frame = Frame(read_colour(options.rgb), read_depth(options.depth, options.depth_unit))
-    seen = load_segmenter(options.model)(frame)
+    segmenter = load_segmenter(options.model, options.engine, device=options.device,
+                               precision=options.precision)
+    seen = segmenter(frame)
     picture = seen.label_space.colourise(seen.labels)
     overlay = cv2.addWeighted(frame.rgb, 0.4, picture, 0.6, 0)
     make_folder(options.output)

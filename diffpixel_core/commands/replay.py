@@ -45,9 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='depth images aligned to them')
     parser.add_argument('--model', type=expanded, default='rooms_t', metavar='PATH',
                         help='model directory or shipped name (default: rooms_t)')
-    parser.add_argument('--engine', default='auto', metavar='NAME', help='runtime (default: auto)')
+    parser.add_argument('--engine', default='auto', metavar='NAME',
+                        help='runtime: auto, torch, openvino, onnxruntime or tensorrt (default: '
+                        'auto, the best that works here)')
     parser.add_argument('--device', default='auto', metavar='D',
                         help='auto, cpu, cuda or cuda:N (default: auto)')
+    parser.add_argument('--precision', default='auto', metavar='P',
+                        help='arithmetic: auto, fp32, bf16, fp16 or int8 (default: auto, the '
+                        'fastest of the engine here)')
     parser.add_argument('--workers', type=count, default=1, metavar='N',
                         help='bags replayed at a time, each in a process (default: 1)')
     parser.add_argument('--ray', metavar='ADDRESS',
@@ -86,7 +91,8 @@ def run(options: argparse.Namespace) -> None:
     from diffpixel_core.replay.settings import ReplaySettings
     settings = ReplaySettings(
         model=options.model, engine=options.engine, device=options.device,
-        colour_topic=options.rgb_topic, depth_topic=options.depth_topic, truth=options.truth,
+        precision=options.precision, colour_topic=options.rgb_topic,
+        depth_topic=options.depth_topic, truth=options.truth,
         truth_space=options.truth_space, missing_depth=options.missing_depth,
         sync_slop_s=options.sync_slop, class_map=options.class_map,
         confidence_threshold=options.confidence_threshold, stride=options.stride)

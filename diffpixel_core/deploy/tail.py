@@ -55,7 +55,9 @@ def cpu_tail(scores: npt.NDArray[np.float32],
         cv2.max(enlarged, best, dst=best)
     sure = cv2.resize(_largest_probability(scores), (width, height),
                       interpolation=cv2.INTER_LINEAR)
-    return labels, cv2.convertScaleAbs(sure, alpha=255).reshape(size)
+    confidence = np.empty((height, width), np.uint8)
+    cv2.convertScaleAbs(sure, dst=confidence, alpha=255)
+    return labels, confidence
 
 
 def contenders(scores: npt.NDArray[np.float32]) -> list[int]:
@@ -94,7 +96,7 @@ def contenders(scores: npt.NDArray[np.float32]) -> list[int]:
 def _largest_probability(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return `(h, w)` of the softmax's largest value, class by class: 1 / sum(exp(s - max))."""
     top = scores.max(0)
-    total = np.zeros_like(top)
+    total: npt.NDArray[np.float32] = np.zeros_like(top)
     for score in scores:
         total += np.exp(score - top)
-    return 1 / total
+    return np.reciprocal(total, out=total)

@@ -22,6 +22,7 @@ class ReplaySettings:
         model: Model directory, or the name of a shipped model.
         engine: Runtime, `auto` or a name of `engines.ENGINES`.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        precision: `auto` or one of `artefacts.PRECISIONS`.
         colour_topic: Topic of the colour images; empty: as the common drivers name it.
         depth_topic: Topic of the depth images aligned to them; likewise.
         truth: A label topic or a folder of label images; empty: the bag's own where it has one.
@@ -40,6 +41,7 @@ class ReplaySettings:
     model: str = 'rooms_t'
     engine: str = 'auto'
     device: str = 'auto'
+    precision: str = 'auto'
     colour_topic: str = ''
     depth_topic: str = ''
     truth: str = ''

@@ -174,7 +174,8 @@ class _Bench:
             if self._segmenter is None:
                 from diffpixel_core.segmenter import load_segmenter
                 self._segmenter = load_segmenter(job.settings.model, job.settings.engine,
-                                                 device=job.settings.device)
+                                                 device=job.settings.device,
+                                                 precision=job.settings.precision)
             with warnings_as_notes():
                 tally = replay_bag(job.bag, job.settings, self._segmenter, job.predictions,
                                    progress=lambda done, total: report(job.index, done, total))

@@ -157,7 +157,8 @@ def _playback(reader: BagReader, topics: RgbdTopics, settings: ReplaySettings, *
         loops=loops, parameters={
             'model_path': str(locate_model(settings.model)[0].parent.resolve()),
             'backend': settings.engine,
-            'device': settings.device, 'sync_slop': float(settings.sync_slop_s),
+            'device': settings.device, 'precision': settings.precision,
+            'sync_slop': float(settings.sync_slop_s),
             'sync_queue': QUEUE, 'missing_depth': settings.missing_depth,
             'missing_depth_after': missing_after_s,
             'class_map': str(class_map.resolve()) if class_map.is_file() else settings.class_map,

@@ -45,8 +45,8 @@ class DemoError(DiffPixelError):
 
 
 def run_demo(*, bag: Path, model: str | Path, engine: str, rate: float, output: Path,
-             rgb_topic: str = '', depth_topic: str = '', generated: bool = False,
-             command: str = '') -> DemoResult:
+             device: str = 'auto', precision: str = 'auto', rgb_topic: str = '',
+             depth_topic: str = '', generated: bool = False, command: str = '') -> DemoResult:
     """Play a bag through the node and return what came out.
 
     Writes `report.html`, `metrics.json`, `semantic.mcap` and `node.log` into `output`.
@@ -57,6 +57,8 @@ def run_demo(*, bag: Path, model: str | Path, engine: str, rate: float, output: 
         engine: Engine the node is to use; `auto` leaves it the choice.
         rate: Speed of the replay; 1 = as recorded.
         output: Folder for the results; made if need be.
+        device: Where it is to compute, and
+        precision: in which arithmetic; `auto` leaves it the choice.
         rgb_topic: Topic of the colour images; empty: as the common drivers name it.
         depth_topic: Topic of the depth images aligned to them; likewise.
         generated: Whether the images are generated rooms; the report then says so.
@@ -80,8 +82,9 @@ def run_demo(*, bag: Path, model: str | Path, engine: str, rate: float, output: 
                 SpinnerColumn(), TextColumn('{task.description}'), BarColumn(),
                 TextColumn('{task.fields[figures]}'), TimeElapsedColumn(),
                 console=Console(stderr=True)) as progress:
-            run = _play(reader, topics, model=model, engine=engine, rate=rate,
-                        log=files['node.log'], recorded=recorded, progress=progress)
+            run = _play(reader, topics, model=model, engine=engine, device=device,
+                        precision=precision, rate=rate, log=files['node.log'],
+                        recorded=recorded, progress=progress)
             task = progress.add_task('checking and scoring', total=None, figures='')
             findings = examine(reader, recorded, run, pictures=_PICTURES)
             result = judge(run, findings, bag=bag, model=model, rate=rate,
@@ -137,8 +140,8 @@ def _image_topics(reader: BagReader, colour: str, depth: str) -> RgbdTopics:
     return topics
 
 
-def _play(reader: BagReader, topics: RgbdTopics, *, model: str | Path, engine: str, rate: float,
-          log: Path, recorded: Path, progress: Progress) -> Run:
+def _play(reader: BagReader, topics: RgbdTopics, *, model: str | Path, engine: str, device: str,
+          precision: str, rate: float, log: Path, recorded: Path, progress: Progress) -> Run:
     names = [topic for topic in (topics.colour, topics.depth, topics.info) if topic is not None]
     remappings = {'rgb/image_raw': topics.colour, 'depth/image_raw': topics.depth}
     if topics.info is not None:
@@ -147,7 +150,7 @@ def _play(reader: BagReader, topics: RgbdTopics, *, model: str | Path, engine: s
     playback = Playback(
         topics, {name: name for name in names}, remappings=remappings,
         parameters={'model_path': str(path.resolve()) if path.exists() else str(model),
-                    'backend': engine},
+                    'backend': engine, 'device': device, 'precision': precision},
         images=(SEMANTIC, CONFIDENCE), rate=rate)
     tasks: dict[str, TaskID] = {}
 
