@@ -162,6 +162,7 @@ def test_no_engine_at_all_is_an_error() -> None:
         run_bench(tiny(engines=('tensorrt-fp16',)))
 
 
+@pytest.mark.slow
 def test_random_dead_weights_are_not_compared() -> None:
     found = run_bench(tiny(model='diffpixelformer_t', engines=('published', 'torch')))
     published, folded = found.rows
@@ -181,6 +182,7 @@ def test_a_model_on_disk_keeps_its_weights(tmp_path: Path) -> None:
         assert model.manifest.label_space == 'nyu13'
 
 
+@pytest.mark.slow
 def test_an_exported_engine_is_measured_against_baselines_of_its_network(tmp_path: Path) -> None:
     pytest.importorskip('openvino')
     save_tiny_model(tmp_path / 'model', network='diffpixelformer_t/baseline')
@@ -201,6 +203,7 @@ def test_an_exported_engine_is_measured_against_baselines_of_its_network(tmp_pat
         run_bench(tiny(model=str(folder), size=(64, 96)))
 
 
+@pytest.mark.slow
 def test_a_batch_counts_as_many_frames() -> None:
     found = run_bench(tiny(engines=('eager', 'torch', 'torch-bf16'), batch=3))
     for row in found.rows:

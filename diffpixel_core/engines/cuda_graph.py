@@ -46,12 +46,33 @@ class CapturedGraph:
             rgb: `(H, W, 3)` uint8, or `(B, H, W, 3)`.
             x: `(H, W)` float32, or `(B, H, W)`.
         """
-        np.copyto(self._host[0].numpy(), rgb)  # whatever its strides
-        np.copyto(self._host[1].numpy(), x)
         with torch.cuda.stream(self._stream):
-            for image, host in zip(self._images, self._host, strict=True):
-                image.copy_(host, non_blocking=True)
+            self._upload(rgb, x)
             self._graph.replay()
             scores = self._scores.clone()  # the next frame overwrites the graph's own
         self._stream.synchronize()
         return scores
+
+    @torch.inference_mode()
+    def resident(self, rgb: npt.NDArray[np.uint8],
+                 x: npt.NDArray[np.float32]) -> Callable[[], Tensor]:
+        """Bring images to the device; return what queues the work on the current stream.
+
+        What that returns are the graph's own scores, which its next run overwrites.
+        """
+        with torch.cuda.stream(self._stream):
+            self._upload(rgb, x)
+        self._stream.synchronize()
+
+        def run() -> Tensor:
+            self._graph.replay()
+            return self._scores
+
+        return run
+
+    def _upload(self, rgb: npt.NDArray[np.uint8], x: npt.NDArray[np.float32]) -> None:
+        """Queue the copy of images to the device on the current stream."""
+        np.copyto(self._host[0].numpy(), rgb)  # whatever its strides
+        np.copyto(self._host[1].numpy(), x)
+        for image, host in zip(self._images, self._host, strict=True):
+            image.copy_(host, non_blocking=True)

@@ -7,6 +7,7 @@ documentation of both generations, and it was never executed by them.
 """
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,13 @@ class TensorrtEngine(Engine):
     def free_memory(self) -> None:
         """Give back memory of the device that is only cached."""
         torch.cuda.empty_cache()
+
+    def resident(self, rgb: npt.NDArray[np.uint8],
+                 x: npt.NDArray[np.float32]) -> Callable[[], Tensor]:
+        """Bring one frame to the device; return what queues the work on the current stream."""
+        with torch.cuda.device(self.device):
+            frame = x.shape[0], x.shape[1]
+            return self._graph_of(self._runner((1, *frame)), frame).resident(rgb, x)
 
     def _graph_of(self, runner: 'PlanRunner', frame: tuple[int, int]) -> CapturedGraph:
         """Return the CUDA graph for single frames of a size."""

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """TorchEngine: the graph in PyTorch, on a CPU or a CUDA device; the reference of all engines."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -89,6 +89,12 @@ class TorchEngine(Engine):
             raise EngineError('the network overflows fp16 on this frame; use precision bf16 or '
                               'fp32')
         return scores[0] if x.ndim == 2 else scores
+
+    def resident(self, rgb: npt.NDArray[np.uint8],
+                 x: npt.NDArray[np.float32]) -> Callable[[], Tensor]:
+        """Bring images to the CUDA device; return what queues the work on the current stream."""
+        assert self.device.type == 'cuda'
+        return self._captured_for(x.shape).resident(rgb, x)
 
     def _captured_for(self, shape: tuple[int, ...]) -> CapturedGraph:
         """Return the CUDA graph for frames of a size: `(H, W)`, or `(B, H, W)` for several."""
