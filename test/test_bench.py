@@ -226,6 +226,7 @@ def test_a_batch_gives_the_scores_of_its_frames(tmp_path: Path) -> None:
             engine.scores(frames[0].rgb, frames[0].x)
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_the_engine_alone() -> None:
     ballast = np.ones(2 ** 26)  # 512 MiB, in this process only
     row = run_bench(tiny(memory=True)).rows[0]

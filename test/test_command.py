@@ -139,7 +139,8 @@ def test_predict_writes_labels_of_the_images_size(frames: Path, tmp_path: Path,
     model = save_model(tmp_path / 'm', build_model(name, classes=40),
                        Manifest(name, 'nyu40', input_size=(32, 48)))
     assert main(['predict', str(model), str(frames / '000000.color.png'),
-                 str(frames / '000000.depth.png'), '--output', str(tmp_path / 'p')]) == 0
+                 str(frames / '000000.depth.png'), '--engine', 'torch',
+                 '--output', str(tmp_path / 'p')]) == 0
     files = capsys.readouterr().out.split()
     assert [Path(file).name.split('.')[-2] for file in files] == ['labels', 'confidence', 'colour',
                                                                   'overlay']

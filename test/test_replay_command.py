@@ -51,6 +51,11 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 # Many bags.
 
+def using(model: Path) -> list[str]:
+    """Return the options for a model that needs no conversion."""
+    return ['--model', str(model), '--engine', 'torch']
+
+
 def silent(index: int, done: int, total: int) -> None:
     """Report no progress."""
 
@@ -114,7 +119,7 @@ def test_without_ray_the_command_says_what_to_install(bag: Path, model: Path, tm
                                                       monkeypatch: pytest.MonkeyPatch,
                                                       capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(sys.modules, 'ray', None)
-    assert main(['replay', str(bag), '--model', str(model), '--ray', 'auto',
+    assert main(['replay', str(bag), *using(model), '--ray', 'auto',
                  '--output', str(tmp_path / 'out')]) == 2
     assert "pip install 'diffpixel_ros[ray]'" in capsys.readouterr().err
 
@@ -127,7 +132,7 @@ def test_the_command_writes_report_figures_and_predictions(
     out = tmp_path / 'out'
     (out / 'predictions').mkdir(parents=True)
     (out / 'predictions' / 'walk.mcap').write_text('of an earlier replay')
-    assert main(['replay', str(bag), str(tmp_path / 'walk.mcap'), '--model', str(model),
+    assert main(['replay', str(bag), str(tmp_path / 'walk.mcap'), *using(model),
                  '--output', str(out), '--json']) == 0
     figures = json.loads(capsys.readouterr().out)
     assert figures == json.loads((out / 'metrics.json').read_text())
@@ -154,7 +159,7 @@ def test_one_bag_that_fails_is_named_and_the_others_are_kept(
     damaged = tmp_path / 'damaged.mcap'
     damaged.write_bytes(bag.read_bytes()[:5000])
     out = tmp_path / 'out'
-    assert main(['replay', str(damaged), str(bag), '--model', str(model),
+    assert main(['replay', str(damaged), str(bag), *using(model),
                  '--output', str(out)]) == 2
     shown = capsys.readouterr()
     last = shown.err.strip().splitlines()[-1]
@@ -173,7 +178,7 @@ def test_truth_that_was_asked_for_but_never_fits_is_an_error(
         bag: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     late = rewritten(bag, tmp_path / 'late.mcap', lambda topic, message: moved(message, 10**9 * 60)
                      if topic == TRUTH_TOPIC else message)
-    command = ['replay', str(late), '--model', str(model), '--output', str(tmp_path / 'out')]
+    command = ['replay', str(late), *using(model), '--output', str(tmp_path / 'out')]
     assert main([*command, '--truth', TRUTH_TOPIC]) == 2
     assert 'none of the 4 label images of /ground_truth/semantic' in capsys.readouterr().err
     assert (tmp_path / 'out' / 'report.html').exists()
@@ -188,7 +193,7 @@ def test_truth_that_was_asked_for_but_never_fits_is_an_error(
 def test_mistakes_are_one_line_and_leave_no_report(
         bag: Path, model: Path, tmp_path: Path, options: list[str],
         capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(['replay', str(bag), '--model', str(model), '--output', str(tmp_path / 'out'),
+    assert main(['replay', str(bag), *using(model), '--output', str(tmp_path / 'out'),
                  *options]) == 2
     assert capsys.readouterr().err.strip().splitlines()[-1].startswith('diffpixel replay: ')
     assert not [path for path in tmp_path.rglob('*') if path.is_file()]
@@ -206,7 +211,7 @@ def test_ctrl_c_ends_cleanly_and_leaves_nothing_half_written(model: Path, tmp_pa
         [sys.executable, '-c', 'import sys; from diffpixel_core.__main__ import main; '
          'code = main(); assert "rclpy" not in sys.modules; sys.exit(code)',
          'replay', *map(str, bags), '--workers', str(workers),
-         '--model', str(model), '--output', str(out)],
+         *using(model), '--output', str(out)],
         cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 60
     while len(list(out.glob('.replay*/.long*'))) < workers and time.monotonic() < deadline:
@@ -242,7 +247,7 @@ def test_a_replay_that_fails_leaves_no_results_of_an_earlier_one(
         caplog: pytest.LogCaptureFixture) -> None:
     for name in ('report.html', 'metrics.json', 'frames.csv', 'mine.txt'):
         (tmp_path / name).write_text('of an earlier replay')
-    assert main(['replay', str(tmp_path / 'gone.mcap'), '--model', str(model),
+    assert main(['replay', str(tmp_path / 'gone.mcap'), *using(model),
                  '--output', str(tmp_path)]) == 2
     assert [path.name for path in tmp_path.rglob('*') if path.is_file()] == ['mine.txt']
     assert 'gone.mcap' in capsys.readouterr().err
@@ -257,7 +262,7 @@ def test_a_tilde_is_the_home_folder(bag: Path, model: Path, tmp_path: Path,
     (tmp_path / 'truth').mkdir()
     for place in range(4):
         cv2.imwrite(str(tmp_path / 'truth' / f'{place}.png'), np.full((48, 64), 3, np.uint8))
-    assert main(['replay', '~/walk.mcap', '--model', '~/model', '--truth', '~/truth',
+    assert main(['replay', '~/walk.mcap', '--engine', 'torch', '--model', '~/model', '--truth', '~/truth',
                  '--json', '~/figures.json', '--output', '~/out']) == 0
     assert json.loads((tmp_path / 'figures.json').read_text())['scored_frames'] == 4
     assert (tmp_path / 'out' / 'report.html').exists()
@@ -266,7 +271,7 @@ def test_a_tilde_is_the_home_folder(bag: Path, model: Path, tmp_path: Path,
 def test_a_bag_given_twice_and_figures_that_cannot_be_written_are_refused_first(
         bag: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / 'link.mcap').symlink_to(bag)
-    out = ['--model', str(model), '--output', str(tmp_path / 'out')]
+    out = [*using(model), '--output', str(tmp_path / 'out')]
     assert main(['replay', str(bag), str(tmp_path / 'link.mcap'), *out]) == 2
     assert 'link.mcap is given twice' in capsys.readouterr().err
     for file, why in ((tmp_path / 'nowhere' / 'f.json', 'there is no folder'),
@@ -284,7 +289,7 @@ def test_labels_beyond_their_space_and_losses_are_explained(
     truth[:12] = 13  # a quarter; nyu13 has 0 to 12
     for place in range(4):
         cv2.imwrite(str(tmp_path / 'truth' / f'{place}.png'), truth)
-    assert main(['replay', str(bag), '--model', str(model), '--truth', str(tmp_path / 'truth'),
+    assert main(['replay', str(bag), *using(model), '--truth', str(tmp_path / 'truth'),
                  '--truth-space', 'nyu13', '--stride', '2', '--output',
                  str(tmp_path / 'out')]) in (0, 2)
     shown = capsys.readouterr()
@@ -309,7 +314,7 @@ def test_colour_alone_is_told_that_depth_is_needed(
         bag: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     colour = rewritten(bag, tmp_path / 'c.mcap',
                        lambda topic, message: None if 'depth' in topic else message)
-    assert main(['replay', str(colour), '--missing-depth', 'rgb_only', '--model', str(model),
+    assert main(['replay', str(colour), '--missing-depth', 'rgb_only', *using(model),
                  '--output', str(tmp_path / 'out')]) == 2
     assert 'a depth topic is needed even with --missing-depth rgb_only' in capsys.readouterr().err
 

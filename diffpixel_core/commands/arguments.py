@@ -1,6 +1,6 @@
 # Copyright 2026 The DiffPixel authors
 # SPDX-License-Identifier: Apache-2.0
-"""Option types of the `diffpixel` commands: what they take, and one line when they do not."""
+"""Options of the `diffpixel` commands: what they take, and one line when they do not."""
 
 import argparse
 from pathlib import Path
@@ -41,3 +41,15 @@ def size(text: str) -> tuple[int, int]:
     if not cross or not height.isdigit() or not width.isdigit() or not int(height) * int(width):
         raise argparse.ArgumentTypeError(f'{text!r} is no size; write HEIGHTxWIDTH, as in 480x640')
     return int(height), int(width)
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Declare `--engine`, `--device` and `--precision`."""
+    parser.add_argument('--engine', default='auto', metavar='NAME',
+                        help='runtime: auto, torch, openvino, onnxruntime or tensorrt (default: '
+                        'auto, the best that works here)')
+    parser.add_argument('--device', default='auto', metavar='D',
+                        help='auto, cpu, cuda or cuda:N (default: auto)')
+    parser.add_argument('--precision', default='auto', metavar='P',
+                        help='arithmetic: auto, fp32, bf16, fp16 or int8 (default: auto, the '
+                        'fastest of the engine here)')

@@ -8,7 +8,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from diffpixel_core.commands.arguments import expanded, path, positive
+from diffpixel_core.commands.arguments import add_engine, expanded, path, positive
 from diffpixel_core.commands.bag import folder_bag
 from diffpixel_core.commands.outcome import FailedChecksError, UsageError, make_folder
 from diffpixel_core.depth import DEPTH_UNITS
@@ -36,14 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='depth images aligned to them')
     parser.add_argument('--model', type=expanded, default='rooms_t', metavar='PATH',
                         help='model directory or shipped name (default: rooms_t)')
-    parser.add_argument('--engine', default='auto', metavar='NAME',
-                        help='runtime: auto, torch, openvino, onnxruntime or tensorrt (default: '
-                        'auto, the best that works here)')
-    parser.add_argument('--device', default='auto', metavar='D',
-                        help='auto, cpu, cuda or cuda:N (default: auto)')
-    parser.add_argument('--precision', default='auto', metavar='P',
-                        help='arithmetic: auto, fp32, bf16, fp16 or int8 (default: auto, the '
-                        'fastest of the engine here)')
+    add_engine(parser)
     parser.add_argument('--rate', type=positive, default=1.0, metavar='R',
                         help='speed of replay; 0.2 = five times slower (default: 1)')
     parser.add_argument('--output', type=path, default=Path('out/demo'), metavar='DIR')

@@ -5,7 +5,7 @@
 import argparse
 from pathlib import Path
 
-from diffpixel_core.commands.arguments import expanded, path
+from diffpixel_core.commands.arguments import add_engine, expanded, path
 from diffpixel_core.commands.outcome import UsageError, make_folder
 from diffpixel_core.depth import DEPTH_UNITS
 
@@ -18,14 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('rgb', type=path)
     parser.add_argument('depth', type=path)
     parser.add_argument('--depth-unit', choices=DEPTH_UNITS, default='mm')
-    parser.add_argument('--engine', default='auto', metavar='NAME',
-                        help='runtime: auto, torch, openvino, onnxruntime or tensorrt (default: '
-                        'auto, the best that works here)')
-    parser.add_argument('--device', default='auto', metavar='D',
-                        help='auto, cpu, cuda or cuda:N (default: auto)')
-    parser.add_argument('--precision', default='auto', metavar='P',
-                        help='arithmetic: auto, fp32, bf16, fp16 or int8 (default: auto, the '
-                        'fastest of the engine here)')
+    add_engine(parser)
     parser.add_argument('--output', type=path, default=Path('out/predict'), metavar='DIR')
 
 

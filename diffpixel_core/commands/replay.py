@@ -9,7 +9,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from diffpixel_core.commands.arguments import count, expanded, path, positive
+from diffpixel_core.commands.arguments import add_engine, count, expanded, path, positive
 from diffpixel_core.commands.outcome import (
     FailedChecksError,
     UsageError,
@@ -45,14 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='depth images aligned to them')
     parser.add_argument('--model', type=expanded, default='rooms_t', metavar='PATH',
                         help='model directory or shipped name (default: rooms_t)')
-    parser.add_argument('--engine', default='auto', metavar='NAME',
-                        help='runtime: auto, torch, openvino, onnxruntime or tensorrt (default: '
-                        'auto, the best that works here)')
-    parser.add_argument('--device', default='auto', metavar='D',
-                        help='auto, cpu, cuda or cuda:N (default: auto)')
-    parser.add_argument('--precision', default='auto', metavar='P',
-                        help='arithmetic: auto, fp32, bf16, fp16 or int8 (default: auto, the '
-                        'fastest of the engine here)')
+    add_engine(parser)
     parser.add_argument('--workers', type=count, default=1, metavar='N',
                         help='bags replayed at a time, each in a process (default: 1)')
     parser.add_argument('--ray', metavar='ADDRESS',

@@ -7,26 +7,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
-from diffpixel_core.engines.engine import (
-    Engine,
-    EngineError,
-    closed_error,
-    failures_named,
-    give_back_memory,
-    import_runtime,
-    memory_named,
-    thread_count,
-)
-from diffpixel_core.engines.recent import Recent
+from diffpixel_core.engines.by_size import BySizeEngine, Run
+from diffpixel_core.engines.engine import EngineError, import_runtime, thread_count
 from diffpixel_core.engines.source import Source, open_source
 
 CUDA_PROVIDER, CPU_PROVIDER = 'CUDAExecutionProvider', 'CPUExecutionProvider'
 
 
-class OnnxruntimeEngine(Engine):
+class OnnxruntimeEngine(BySizeEngine):
     """The graph in ONNX Runtime.
 
     Each frame size has a session of its own, made when the first such frame comes.
@@ -54,35 +43,10 @@ class OnnxruntimeEngine(Engine):
         if precision == 'bf16':
             raise EngineError("the engine onnxruntime cannot compute in 'bf16'; use fp32, or the "
                               'engine openvino or torch')
-        source = open_source(path, self.name, precision, cache)
-        super().__init__(source.manifest, device_name=device, precision=precision, reason=reason)
-        self._source: Source | None = source
-        self._sessions: Recent[tuple[int, ...], Any] = Recent()
+        super().__init__(open_source(path, self.name, precision, cache), device_name=device,
+                         precision=precision, reason=reason)
 
-    def scores(self, rgb: npt.NDArray[np.uint8], x: npt.NDArray[np.float32]) -> Tensor:
-        """Return `(K, h/4, w/4)` float32 class scores of one frame; see `Engine.scores`."""
-        if self._source is None:
-            raise closed_error(self.name)
-        session = self._sessions.get(x.shape)
-        one = x.ndim == 2
-        with failures_named(self.name), memory_named(self.device_name):
-            if session is None:
-                session = self._session(self._source, x.shape)
-                self._sessions.put(x.shape, session)
-            images = [np.ascontiguousarray(image) for image in (rgb, x)]
-            images = [image[None] for image in images] if one else images
-            found, = session.run(['scores'], dict(zip(('rgb', 'x'), images, strict=True)))
-        scores = torch.from_numpy(found)
-        return scores[0] if one else scores
-
-    def close(self) -> None:
-        """Give back the memory of the network; the engine cannot be used any more."""
-        self._sessions.clear()
-        self._source = None
-        give_back_memory()
-
-    def _session(self, source: Source, shape: tuple[int, ...]) -> Any:
-        """Return what runs the graph for frames of a size."""
+    def _open(self, source: Source, shape: tuple[int, ...]) -> Run:
         onnxruntime = self._runtime
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -95,7 +59,13 @@ class OnnxruntimeEngine(Engine):
             raise EngineError(f'ONNX Runtime {onnxruntime.__version__} cannot use '
                               f'{self.device_name}: its CUDA libraries cannot be loaded; use the '
                               'engine torch, or device cpu')
-        return session
+
+        def run(rgb: npt.NDArray[np.uint8],
+                x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+            found: npt.NDArray[np.float32] = session.run(['scores'], {'rgb': rgb, 'x': x})[0]
+            return found
+
+        return run
 
 
 def _providers(device: str, available: list[str]) -> list[tuple[str, dict[str, Any]]]:

@@ -7,28 +7,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from diffpixel_core.deploy.packages import without_telemetry
-from diffpixel_core.engines.engine import (
-    Engine,
-    EngineError,
-    closed_error,
-    failures_named,
-    give_back_memory,
-    import_runtime,
-    memory_named,
-    thread_count,
-)
-from diffpixel_core.engines.recent import Recent
-from diffpixel_core.engines.source import ArtefactSource, open_source
+from diffpixel_core.engines.by_size import BySizeEngine, Run
+from diffpixel_core.engines.engine import EngineError, failures_named, import_runtime, thread_count
+from diffpixel_core.engines.source import ArtefactSource, Source, open_source
 
 # OpenVINO computes in bf16 wherever the CPU can, unless it is told what is wanted.
 _HINTS = {'fp32': 'f32', 'bf16': 'bf16'}
 
 
-class OpenvinoEngine(Engine):
+class OpenvinoEngine(BySizeEngine):
     """The graph in OpenVINO.
 
     Each frame size has a compiled graph of its own, made when the first such frame comes.
@@ -59,50 +48,38 @@ class OpenvinoEngine(Engine):
         if precision not in (*_HINTS, 'int8'):
             raise EngineError(f'the engine openvino cannot compute in {precision!r} on a CPU; use '
                               'fp32 or bf16, or an engine exported in int8')
-        self._source = open_source(path, self.name, precision, cache)
-        super().__init__(self._source.manifest, device_name='cpu', precision=precision,
-                         reason=reason)
+        super().__init__(open_source(path, self.name, precision, cache), device_name='cpu',
+                         precision=precision, reason=reason)
         with failures_named(self.name):
             self._core: Any = openvino.Core()
             able = self._core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
         if precision == 'bf16' and 'BF16' not in able:
             raise EngineError('this CPU has no bf16 instructions, so OpenVINO would compute in '
                               'fp32; use precision fp32')
-        self._requests: Recent[tuple[int, ...], Any] = Recent()
-
-    def scores(self, rgb: npt.NDArray[np.uint8], x: npt.NDArray[np.float32]) -> Tensor:
-        """Return `(K, h/4, w/4)` float32 class scores of one frame; see `Engine.scores`."""
-        if self._core is None:
-            raise closed_error(self.name)
-        request = self._requests.get(x.shape)
-        one = x.ndim == 2
-        with failures_named(self.name), memory_named(self.device_name):
-            if request is None:
-                request = self._compiled(x.shape)
-                self._requests.put(x.shape, request)
-            images = [np.ascontiguousarray(image) for image in (rgb, x)]
-            images = [image[None] for image in images] if one else images
-            # The images are read where they are; the scores are a copy, the caller's to keep.
-            found = request.infer(dict(zip(('rgb', 'x'), images, strict=True)), share_inputs=True)
-        scores = torch.from_numpy(found['scores'])
-        return scores[0] if one else scores
 
     def close(self) -> None:
         """Give back the memory of the network; the engine cannot be used any more."""
-        self._requests.clear()
         self._core = None
-        give_back_memory()
+        super().close()
 
-    def _compiled(self, shape: tuple[int, ...]) -> Any:
-        """Return what runs the graph for frames of a size."""
-        files = self._source.files(shape)
+    def _open(self, source: Source, shape: tuple[int, ...]) -> Run:
+        files = source.files(shape)
         settings: dict[str, Any] = {'PERFORMANCE_HINT': 'LATENCY', 'NUM_STREAMS': 1}
         if thread_count():
             settings['INFERENCE_NUM_THREADS'] = thread_count()
         if self.precision in _HINTS:
             settings['INFERENCE_PRECISION_HINT'] = _HINTS[self.precision]
-        elif isinstance(self._source, ArtefactSource):
+        elif isinstance(source, ArtefactSource):
             # What is not int8 in the graph computes as it did when its agreement was measured.
-            settings |= self._source.record.settings
+            settings |= source.record.settings
         model = self._core.read_model(files['model.xml'], files['model.bin'])
-        return self._core.compile_model(model, 'CPU', settings).create_infer_request()
+        request = self._core.compile_model(model, 'CPU', settings).create_infer_request()
+
+        def run(rgb: npt.NDArray[np.uint8],
+                x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+            # The images are read where they are; the scores are a copy, the caller's to keep.
+            found: npt.NDArray[np.float32] = request.infer({'rgb': rgb, 'x': x},
+                                                           share_inputs=True)['scores']
+            return found
+
+        return run
