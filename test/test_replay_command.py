@@ -262,8 +262,8 @@ def test_a_tilde_is_the_home_folder(bag: Path, model: Path, tmp_path: Path,
     (tmp_path / 'truth').mkdir()
     for place in range(4):
         cv2.imwrite(str(tmp_path / 'truth' / f'{place}.png'), np.full((48, 64), 3, np.uint8))
-    assert main(['replay', '~/walk.mcap', '--engine', 'torch', '--model', '~/model', '--truth', '~/truth',
-                 '--json', '~/figures.json', '--output', '~/out']) == 0
+    assert main(['replay', '~/walk.mcap', '--engine', 'torch', '--model', '~/model',
+                 '--truth', '~/truth', '--json', '~/figures.json', '--output', '~/out']) == 0
     assert json.loads((tmp_path / 'figures.json').read_text())['scored_frames'] == 4
     assert (tmp_path / 'out' / 'report.html').exists()
 
