@@ -69,6 +69,7 @@ def timings(*rounds: Sequence[float]) -> Timings:
     return Timings(tuple(tuple(Call(ms, ms + 1) for ms in turn) for turn in rounds))
 
 
+@pytest.mark.slow
 def test_command_measures_baselines_and_engines(tmp_path: Path,
                                                 capsys: pytest.CaptureFixture[str]) -> None:
     command('--model', 'diffpixelformer_t_released', '--size', '32x48', '--engines',

@@ -137,6 +137,7 @@ def test_live_equals_offline_on_a_bag_slower_than_the_model(model: Path, tmp_pat
     assert (np.array(ms['total']) < inside + 2000).all()
 
 
+@pytest.mark.slow
 def test_compressed_topics_and_settings_reach_the_node(model: Path, tmp_path: Path) -> None:
     """Depth comes 5 ms after colour, so the last pair comes out when the node is deactivated."""
     bag = a_compressed_bag(tmp_path / 'bag.mcap')

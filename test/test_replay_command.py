@@ -69,7 +69,9 @@ def jobs_for(bags: Sequence[Path], model: Path, folder: Path) -> list[Job]:
 def test_processes_give_what_one_does_and_survive_a_worker_that_dies(
         bag: Path, model: Path, tmp_path: Path) -> None:
     shutil.copy(bag, tmp_path / 'second.mcap')
-    bags = [bag, tmp_path / 'gone.mcap', tmp_path / 'second.mcap', bag]
+    long = tmp_path / 'long.mcap'  # not done before it can be killed
+    write_rgbd_bag(long, samples(200), CAMERA)
+    bags = [long, tmp_path / 'gone.mcap', tmp_path / 'second.mcap', bag]
     killed: list[int] = []
 
     def kill_first(index: int, done: int, total: int) -> None:
@@ -86,7 +88,7 @@ def test_processes_give_what_one_does_and_survive_a_worker_that_dies(
         jobs_for(bags, model, tmp_path / 'b'), kill_first, workers=2)}
     assert sorted(here) == sorted(there) == [0, 1, 2, 3]
     assert killed
-    assert f'{bag}: the process that replayed it was ended by signal 9 (SIGKILL)' \
+    assert f'{long}: the process that replayed it was ended by signal 9 (SIGKILL)' \
         in there[0].failure
     assert 'gone.mcap' in there[1].failure
     assert here[1].failure == there[1].failure
@@ -212,7 +214,9 @@ def test_ctrl_c_ends_cleanly_and_leaves_nothing_half_written(model: Path, tmp_pa
          'code = main(); assert "rclpy" not in sys.modules; sys.exit(code)',
          'replay', *map(str, bags), '--workers', str(workers),
          *using(model), '--output', str(out)],
-        cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        # A shell that runs the tests in the background may ignore it for all of them.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
     deadline = time.monotonic() + 60
     while len(list(out.glob('.replay*/.long*'))) < workers and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -372,6 +372,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> DataConfig:
                       cache=str(tmp_path_factory.mktemp('cache')))
 
 
+@pytest.mark.slow
 def test_a_network_is_tried_end_to_end(data: DataConfig, tiny_model: Path) -> None:
     found = run_stress(tiny_model, data, limit=2, corruptions=rows(
         'depth_missing', 'depth_shift_y', 'colour_missing'))
