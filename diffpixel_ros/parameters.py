@@ -59,7 +59,7 @@ class NodeParameters:
                            when='configure')
     precision: str = _setting(
         'auto', 'arithmetic of the network; auto: the fastest of the engine here, which changes '
-        'the label of less than a pixel in a hundred; fp32: as trained; fp16 needs CUDA, int8 an '
+        'the label of about a pixel in a hundred; fp32: as trained; fp16 needs CUDA, int8 an '
         'exported engine', choices=('auto', 'fp32', 'bf16', 'fp16', 'int8'), when='configure')
     engine_cache_dir: str = _setting(
         '', 'folder of graphs converted for an engine, which takes seconds, once for each model '
