@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from damaged_files import PLACES, damage
 from diffpixel_core import artefacts, checkpoints
 from diffpixel_core.artefacts import (
     FORMATS,
@@ -65,19 +66,10 @@ def test_what_was_written_comes_back(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize('kind', FORMATS)
-@pytest.mark.parametrize('place', range(20))
+@pytest.mark.parametrize('place', PLACES)
 def test_an_engine_damaged_anywhere_is_refused(kind: str, place: int, tmp_path: Path) -> None:
     folder = write(tmp_path / 'engine', kind)
-    draw = np.random.default_rng(place)
-    files = sorted(folder.iterdir())
-    file = files[place % len(files)]
-    content = bytearray(file.read_bytes())
-    at = int(draw.integers(len(content)))
-    if place < 12:
-        content[at] ^= int(draw.integers(1, 256))
-    else:
-        del content[at:]
-    file.write_bytes(content)
+    file = damage(folder, place)
     with pytest.raises(ArtefactError, match=f'{file.name}.*again'):
         read_artefact(folder)
 

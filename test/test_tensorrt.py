@@ -13,10 +13,10 @@ import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 
+from damaged_files import PLACES, damage
 from diffpixel_core.artefacts import ArtefactError, EngineRecord, read_artefact, seal, whole_folder
 from diffpixel_core.checkpoints import Manifest
 from diffpixel_core.deploy import to_tensorrt
@@ -107,20 +107,11 @@ def test_a_kept_engine_comes_back_to_its_key_only() -> None:
     assert find_engine(key(batch=0)) is None
 
 
-@pytest.mark.parametrize('place', range(20))
+@pytest.mark.parametrize('place', PLACES)
 def test_a_kept_engine_damaged_anywhere_is_not_taken(place: int,
                                                      caplog: pytest.LogCaptureFixture) -> None:
     folder = keep_engine(key(), PLAN, GRAPH, record(), MANIFEST).folder
-    draw = np.random.default_rng(place)
-    files = sorted(folder.iterdir())
-    file = files[place % len(files)]
-    content = bytearray(file.read_bytes())
-    at = int(draw.integers(len(content)))
-    if place < 12:
-        content[at] ^= int(draw.integers(1, 256))
-    else:
-        del content[at:]
-    file.write_bytes(content)
+    file = damage(folder, place)
     with caplog.at_level(logging.WARNING):
         assert find_engine(key()) is None
     assert file.name in caplog.text
