@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from diffpixel_core.artefacts import EngineRecord, seal, whole_folder
-from diffpixel_core.checkpoints import CheckpointError
+from diffpixel_core.checkpoints import CheckpointError, load_model
 from diffpixel_core.engines import Engine, EngineError, TorchEngine, load_engine, load_next_best
 from diffpixel_core.engines.choice import (
     Choice,
@@ -24,6 +24,7 @@ from diffpixel_core.engines.choice import (
     this_machine,
 )
 from diffpixel_core.engines.converted import Conversion, _kept, model_of
+from diffpixel_core.engines.converting import require_same_scores
 from diffpixel_core.engines.engine import memory_named, thread_count
 from diffpixel_core.engines.loading import below
 from diffpixel_core.engines.onnxruntime_engine import OnnxruntimeEngine
@@ -204,6 +205,15 @@ def test_damaged_graph_is_not_taken(model: Path, tmp_path: Path,
         assert _kept(folder, conversion) is None, name
         assert name in caplog.text
         caplog.clear()
+
+
+def test_graph_that_computes_something_else_is_refused(model: Path) -> None:
+    network, _ = load_model(model)
+    engine = TorchEngine(model)
+    require_same_scores(engine, network, (2, 48, 64))
+    network.get_submodule('head.classify').weight.data.mul_(1.01)
+    with pytest.raises(EngineError, match=r'converted for torch does not compute .*use another'):
+        require_same_scores(engine, network, (2, 48, 64))
 
 
 def test_graph_of_something_else_is_not_taken(model: Path, tmp_path: Path) -> None:

@@ -1,20 +1,34 @@
 # Copyright 2026 The DiffPixel authors
 # SPDX-License-Identifier: Apache-2.0
-"""The process that converts a graph for `engines.converted`: `python -m` this file, and a task."""
+"""The process that converts a graph for `engines.converted`: `python -m` this file, and a task.
 
+What it writes has computed one frame as the network does as it was trained, or is not kept: a
+converter that miscalculates is found here, not on a robot.
+"""
+
+import importlib.util
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from torch import nn
+
 from diffpixel_core.artefacts import ArtefactError, EngineRecord, seal, whole_folder
 from diffpixel_core.checkpoints import load_model
-from diffpixel_core.deploy import DeployGraph, fold, network_size
+from diffpixel_core.deploy import DeployGraph, Ensemble, fold, network_size
 from diffpixel_core.deploy.to_onnx import to_onnx
 from diffpixel_core.deploy.to_openvino import to_openvino
 from diffpixel_core.engines.converted import REFUSED, UNWRITABLE, Conversion, with_hash
-from diffpixel_core.engines.engine import EngineError
+from diffpixel_core.engines.engine import Engine, EngineError
+from diffpixel_core.engines.onnxruntime_engine import OnnxruntimeEngine
+from diffpixel_core.engines.openvino_engine import OpenvinoEngine
 from diffpixel_core.errors import DiffPixelError
+
+# Largest error of all scores together, as a share of them: rounding is 1e-6 and 1e-3.
+_TOLERANCES = {'fp32': 1e-4, 'fp16': 2e-2}
 
 
 def main(task: str) -> int:
@@ -40,6 +54,7 @@ def _convert(path: Path, settings: dict[str, Any], folder: Path) -> None:
                           'it again')
     size = network_size((height, width), manifest.input_size)
     graph = DeployGraph(fold(model), manifest.normalisation, size).eval()
+    precision = 'fp16' if settings['half'] else 'fp32'
     with whole_folder(folder) as part:
         if settings['format'] == 'onnx':
             (part / 'model.onnx').write_bytes(to_onnx(
@@ -50,10 +65,42 @@ def _convert(path: Path, settings: dict[str, Any], folder: Path) -> None:
             openvino.save_model(to_openvino(graph, (height, width), batch=settings['batch']),
                                 part / 'model.xml', compress_to_fp16=False)
         seal(part, EngineRecord(
-            format=settings['format'], precision='fp16' if settings['half'] else 'fp32',
+            format=settings['format'], precision=precision,
             frame_size=(height, width), network_size=size, batch=settings['batch'],
             weights_sha256=manifest.weights_sha256, settings=settings,
             made_with=settings['packages']), manifest)
+        # ONNX for TensorRT may be made where there is nothing on the CPU to run it with.
+        if settings['format'] == 'openvino' or importlib.util.find_spec('onnxruntime'):
+            engine = (OpenvinoEngine if settings['format'] == 'openvino' else OnnxruntimeEngine)(
+                part, 'cpu', precision)
+            require_same_scores(engine, model, (settings['batch'], height, width))
+            engine.close()
+
+
+@torch.inference_mode()
+def require_same_scores(engine: Engine, model: nn.Module, shape: tuple[int, int, int]) -> None:
+    """Run an engine and its network as it was trained on frames of random pixels.
+
+    Args:
+        engine: The engine, in fp32 or fp16.
+        model: The network, in eval mode, on the CPU.
+        shape: `(B, H, W)` of the frames.
+
+    Raises:
+        EngineError: If their scores differ by more than rounding.
+    """
+    draw = np.random.default_rng(0)
+    rgb = draw.integers(0, 256, (*shape, 3), dtype=np.uint8)
+    x = draw.uniform(0.5, 8, shape).astype(np.float32)
+    manifest = engine.manifest
+    trained = DeployGraph(Ensemble(model), manifest.normalisation,
+                          network_size(shape[1:], manifest.input_size)).eval()
+    wanted = trained(torch.from_numpy(rgb), torch.from_numpy(x))
+    error = float((engine.scores(rgb, x).cpu() - wanted).norm() / wanted.norm())
+    if not error <= _TOLERANCES[engine.precision]:
+        raise EngineError(f'the graph converted for {engine.name} does not compute what the '
+                          f'network does: its scores are off by {error:.1%}; use another engine, '
+                          'and report this')
 
 
 if __name__ == '__main__':
