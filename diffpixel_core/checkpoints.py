@@ -8,10 +8,11 @@ nothing is loaded that does not fit to the last tensor.
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -178,7 +179,7 @@ def require_same_tensors(found: Mapping[str, Tensor], wanted: Mapping[str, Tenso
 
 
 def load_model(path: str | Path) -> tuple[nn.Module, Manifest]:
-    """Return a model in eval mode, float32 on the CPU, and its manifest.
+    """Return a model in eval mode, float32 on the CPU, and its manifest, with the weights' hash.
 
     Args:
         path: A model directory, its weights file or the name of a shipped model.
@@ -187,23 +188,61 @@ def load_model(path: str | Path) -> tuple[nn.Module, Manifest]:
         CheckpointError: If anything is missing, damaged, or does not fit to the last tensor.
     """
     directory = find_model(path)
-    manifest = read_manifest(directory)
     file = directory / WEIGHTS_FILE
     content = file.read_bytes()
-    digest = sha256(content).hexdigest()
-    if manifest.weights_sha256 and digest != manifest.weights_sha256:
-        raise CheckpointError(f'{file} has hash {digest[:12]}..., its manifest says '
-                              f'{manifest.weights_sha256[:12]}...; the file was changed or cut '
-                              'short: copy the model again')
-    try:
+    manifest = _with_hash(read_manifest(directory), file, sha256(content).hexdigest())
+    with _reading(file):
         tensors = safetensors.torch.load(content)
-    except safetensors.SafetensorError as error:
-        raise CheckpointError(f'{file} is no safetensors file ({error}); copy the model again') \
-            from error
+    del content  # before there is a third copy of the weights
     model = build_model(manifest.model, classes=manifest.classes)
     require_same_tensors(tensors, model.state_dict(), name=str(file))
     model.load_state_dict(tensors)  # strict; floats are widened to float32
     return model.eval(), manifest
+
+
+def check_model(path: str | Path) -> tuple[Path, Manifest]:
+    """Return a model's directory and manifest, after all checks of `load_model`, for less memory.
+
+    Args:
+        path: As for `load_model`.
+
+    Raises:
+        CheckpointError: As `load_model`.
+    """
+    directory = find_model(path).resolve()
+    file = directory / WEIGHTS_FILE
+    with file.open('rb') as stream:
+        digest = file_digest(stream, 'sha256').hexdigest()
+    manifest = _with_hash(read_manifest(directory), file, digest)
+    with _reading(file), safetensors.safe_open(file, framework='pt') as weights:
+        found = {key: torch.empty(weights.get_slice(key).get_shape(), device='meta')
+                 for key in weights.keys()}  # noqa: SIM118 - no mapping
+    # On the device meta, building it would import 150 MiB of PyTorch.
+    wanted = build_model(manifest.model, classes=manifest.classes).state_dict()
+    require_same_tensors(found, wanted, name=str(file))
+    return directory, manifest
+
+
+def _with_hash(manifest: Manifest, file: Path, digest: str) -> Manifest:
+    """Return a manifest that knows its weights' hash, which an older one need not.
+
+    Raises:
+        CheckpointError: If it knows another.
+    """
+    if manifest.weights_sha256 and digest != manifest.weights_sha256:
+        raise CheckpointError(f'{file} has hash {digest[:12]}..., its manifest says '
+                              f'{manifest.weights_sha256[:12]}...; the file was changed or cut '
+                              'short: copy the model again')
+    return dataclasses.replace(manifest, weights_sha256=digest)
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except safetensors.SafetensorError as error:
+        raise CheckpointError(f'{file} is no safetensors file ({error}); copy the model again') \
+            from error
 
 
 def save_model(directory: str | Path, model: nn.Module, manifest: Manifest, *,

@@ -3,6 +3,8 @@
 """A model on disk comes back whole, or is refused by name."""
 
 import json
+from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from torch import nn
 from diffpixel_core.checkpoints import (
     CheckpointError,
     Manifest,
+    check_model,
     find_model,
     load_model,
     read_manifest,
@@ -22,6 +25,7 @@ from diffpixel_core.checkpoints import (
 from diffpixel_core.models import build_model
 
 NAME = 'diffpixelformer_t/baseline'
+Load = Callable[[Path], object]
 
 
 @pytest.fixture
@@ -71,35 +75,47 @@ def test_weights_file_and_directory_name_the_same_model(saved: Path) -> None:
     assert find_model(saved / 'model.safetensors') == find_model(saved) == saved
 
 
-def test_wrong_tensors_are_all_listed(model: nn.Module, saved: Path) -> None:
+@pytest.fixture(params=[load_model, check_model])
+def load(request: pytest.FixtureRequest) -> Load:
+    return request.param
+
+
+def test_what_is_checked_is_what_is_loaded(saved: Path) -> None:
+    edit(saved, weights_sha256='')
+    assert check_model(saved) == (saved.resolve(), load_model(saved)[1])
+    assert check_model(saved)[1].weights_sha256 == sha256(
+        (saved / 'model.safetensors').read_bytes()).hexdigest()
+
+
+def test_wrong_tensors_are_all_listed(model: nn.Module, saved: Path, load: Load) -> None:
     tensors = dict(model.state_dict())
     tensors['renamed'] = tensors.pop('head.fuse.weight')
     tensors['alpha'] = torch.ones(3)
     rewrite(saved, tensors)
     with pytest.raises(CheckpointError) as refusal:
-        load_model(saved)
+        load(saved)
     for word in ('missing: head.fuse.weight', 'unexpected: renamed', 'alpha is (3,)'):
         assert word in str(refusal.value)
 
 
 @pytest.mark.parametrize('keep', [0, 7, 5000, -1])
-def test_damaged_weights_are_refused(saved: Path, keep: int) -> None:
+def test_damaged_weights_are_refused(saved: Path, keep: int, load: Load) -> None:
     file = saved / 'model.safetensors'
     file.write_bytes(file.read_bytes()[:keep])
     with pytest.raises(CheckpointError, match='copy the model again'):
-        load_model(saved)
+        load(saved)
     edit(saved, weights_sha256='')
     with pytest.raises(CheckpointError, match='copy the model again'):
-        load_model(saved)
+        load(saved)
 
 
-def test_a_changed_byte_is_noticed(saved: Path) -> None:
+def test_a_changed_byte_is_noticed(saved: Path, load: Load) -> None:
     file = saved / 'model.safetensors'
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
     with pytest.raises(CheckpointError, match='hash'):
-        load_model(saved)
+        load(saved)
 
 
 @pytest.mark.parametrize(('change', 'word'), [
@@ -111,24 +127,24 @@ def test_a_changed_byte_is_noticed(saved: Path) -> None:
     ({'normalisation': {'rgb': {}}}, 'manifest normalises'),
 ])
 def test_manifests_that_do_not_fit_are_refused(saved: Path, change: dict[str, object],
-                                               word: str) -> None:
+                                               word: str, load: Load) -> None:
     edit(saved, **change)
     with pytest.raises(CheckpointError if word != 'ade20k' else Exception, match=word):
-        load_model(saved)
+        load(saved)
 
 
-def test_missing_parts_are_named(saved: Path, tmp_path: Path) -> None:
+def test_missing_parts_are_named(saved: Path, tmp_path: Path, load: Load) -> None:
     with pytest.raises(CheckpointError, match='no model at'):
-        load_model(tmp_path / 'nowhere')
+        load(tmp_path / 'nowhere')
     (saved / 'model.json').unlink()
     with pytest.raises(CheckpointError, match=r'has no model\.json'):
-        load_model(saved)
+        load(saved)
 
 
-def test_manifest_that_is_no_json_is_refused(saved: Path) -> None:
+def test_manifest_that_is_no_json_is_refused(saved: Path, load: Load) -> None:
     (saved / 'model.json').write_bytes(b'\xff\xfe{')
     with pytest.raises(CheckpointError, match='JSON'):
-        load_model(saved)
+        load(saved)
 
 
 def test_weights_that_are_not_finite_are_not_saved(model: nn.Module, tmp_path: Path) -> None:

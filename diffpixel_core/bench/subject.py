@@ -19,8 +19,7 @@ from diffpixel_core.checkpoints import (
     MANIFEST_FILE,
     WEIGHTS_FILE,
     Manifest,
-    find_model,
-    load_model,
+    check_model,
     read_manifest,
     save_model,
     shipped_models,
@@ -127,9 +126,8 @@ def _save_random(manifest: Manifest, folder: Path) -> None:
 
 def _resize(model: str, size: tuple[int, int], folder: Path) -> None:
     """Copy a model directory; its manifest says another size."""
-    source = find_model(model)
-    load_model(source)  # whole, or an error that says why not
-    manifest = dataclasses.replace(read_manifest(source), input_size=size)
+    source, manifest = check_model(model)
+    manifest = dataclasses.replace(manifest, input_size=size)
     folder.mkdir()
     shutil.copyfile(source / WEIGHTS_FILE, folder / WEIGHTS_FILE)
     (folder / MANIFEST_FILE).write_text(json.dumps(dataclasses.asdict(manifest)) + '\n')

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from diffpixel_core.artefacts import FORMATS, Artefact, ArtefactError, read_artefact
-from diffpixel_core.checkpoints import WEIGHTS_FILE, Manifest, find_model, load_model
+from diffpixel_core.checkpoints import Manifest
 from diffpixel_core.engines.engine import EngineError
 from diffpixel_core.engines.engine_cache import cache_folder
 
@@ -45,7 +45,7 @@ class Conversion:
         format: `onnx` or `openvino`.
         frame: `(H, W)` of the camera images.
         batch: Frames in one run.
-        half: Whether the network is in float16; `onnx` only.
+        half: Whether the network (`onnx`) or what is stored of it (`openvino`) is in float16.
     """
 
     model: Path
@@ -72,23 +72,6 @@ class Conversion:
         """The name under which it is kept."""
         text = json.dumps(self.settings, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def model_of(path: str | Path) -> tuple[Path, Manifest]:
-    """Return a model's directory and its manifest, after loading it once: it is whole and fits.
-
-    Raises:
-        CheckpointError: If it is not.
-    """
-    folder = find_model(path).resolve()
-    _, manifest = load_model(folder)
-    return folder, with_hash(folder, manifest)
-
-
-def with_hash(folder: Path, manifest: Manifest) -> Manifest:
-    """Return a manifest that knows the hash of its weights, which an older one need not."""
-    digest = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
-    return dataclasses.replace(manifest, weights_sha256=digest)
 
 
 def converted(conversion: Conversion, cache: Path | None = None) -> dict[str, bytes]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from diffpixel_core.artefacts import PRECISIONS, Artefact, is_artefact, read_artefact
-from diffpixel_core.checkpoints import CheckpointError, find_model, read_manifest, shipped_models
+from diffpixel_core.checkpoints import CheckpointError, check_model, shipped_models
 from diffpixel_core.engines.choice import (
     Choice,
     Machine,
@@ -18,7 +18,6 @@ from diffpixel_core.engines.choice import (
     kind_of,
     this_machine,
 )
-from diffpixel_core.engines.converted import with_hash
 from diffpixel_core.engines.engine import ENGINES, Engine, EngineError, first_line
 from diffpixel_core.engines.onnxruntime_engine import OnnxruntimeEngine
 from diffpixel_core.engines.openvino_engine import OpenvinoEngine
@@ -188,11 +187,11 @@ def _model_of(artefact: Artefact) -> Path:
     wanted = artefact.record.weights_sha256
     for folder in (artefact.folder.parent, *shipped_models().values()):
         try:
-            model = find_model(folder)
-            if with_hash(model, read_manifest(model)).weights_sha256 == wanted:
-                return model
+            model, manifest = check_model(folder)
         except CheckpointError:
             continue
+        if manifest.weights_sha256 == wanted:
+            return model
     raise EngineError(f'{artefact.folder} runs on one engine only, and the model it was made of is '
                       'not at hand; load the model itself')
 

@@ -10,7 +10,13 @@ import numpy.typing as npt
 
 from diffpixel_core.deploy.packages import without_telemetry
 from diffpixel_core.engines.by_size import BySizeEngine, Run
-from diffpixel_core.engines.engine import EngineError, failures_named, import_runtime, thread_count
+from diffpixel_core.engines.engine import (
+    EngineError,
+    failures_named,
+    give_back_memory,
+    import_runtime,
+    thread_count,
+)
 from diffpixel_core.engines.source import ArtefactSource, Source, open_source
 
 # OpenVINO computes in bf16 wherever the CPU can, unless it is told what is wanted.
@@ -63,7 +69,7 @@ class OpenvinoEngine(BySizeEngine):
         super().close()
 
     def _open(self, source: Source, shape: tuple[int, ...]) -> Run:
-        files = source.files(shape)
+        files = source.files(shape, half=self.precision == 'bf16')
         settings: dict[str, Any] = {'PERFORMANCE_HINT': 'LATENCY', 'NUM_STREAMS': 1}
         if thread_count():
             settings['INFERENCE_NUM_THREADS'] = thread_count()
@@ -73,6 +79,8 @@ class OpenvinoEngine(BySizeEngine):
             # What is not int8 in the graph computes as it did when its agreement was measured.
             settings |= source.record.settings
         model = self._core.read_model(files['model.xml'], files['model.bin'])
+        del files  # not in memory beside what is compiled
+        give_back_memory()
         request = self._core.compile_model(model, 'CPU', settings).create_infer_request()
 
         def run(rgb: npt.NDArray[np.uint8],

@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 from diffpixel_core.artefacts import FORMATS, Artefact, is_artefact, read_artefact
-from diffpixel_core.checkpoints import Manifest
-from diffpixel_core.engines.converted import Conversion, converted, model_of
+from diffpixel_core.checkpoints import Manifest, check_model
+from diffpixel_core.engines.converted import Conversion, converted
 from diffpixel_core.engines.engine import EngineError
 
 RUNTIMES = {'onnx': 'onnxruntime', 'openvino': 'openvino', 'tensorrt': 'tensorrt'}
@@ -28,7 +28,7 @@ class Source(ABC):
 
         Args:
             shape: `(H, W)` of a frame, or `(B, H, W)` of several.
-            half: Whether the network is wanted in float16.
+            half: Whether it is to compute in 16 bits; see `Conversion.half`.
 
         Raises:
             EngineError: If there is no graph for such frames.
@@ -45,7 +45,7 @@ class ModelSource(Source):
     """
 
     def __init__(self, path: str | Path, kind: str, cache: Path | None) -> None:
-        self._folder, self.manifest = model_of(path)
+        self._folder, self.manifest = check_model(path)
         self._kind, self._cache = kind, cache
 
     def files(self, shape: tuple[int, ...], *, half: bool = False) -> dict[str, bytes]:

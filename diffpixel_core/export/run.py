@@ -11,10 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from diffpixel_core.artefacts import EngineRecord, require_replaceable, seal, whole_folder
-from diffpixel_core.checkpoints import find_model, load_model
+from diffpixel_core.checkpoints import load_model
 from diffpixel_core.deploy import DeployGraph, Ensemble, fold, network_size
 from diffpixel_core.engines import load_engine
-from diffpixel_core.engines.converted import with_hash
 from diffpixel_core.engines.source import RUNTIMES
 from diffpixel_core.export.agreement import Agreement, floor_of, measure
 from diffpixel_core.export.frames import export_frames
@@ -84,9 +83,7 @@ def export_model(settings: ExportSettings) -> Exported:
     started = time.perf_counter()
     require_possible(settings.kind, settings.precision)
     require_replaceable(settings.output)
-    source = find_model(settings.model)
-    model, manifest = load_model(source)
-    manifest = with_hash(source, manifest)
+    model, manifest = load_model(settings.model)
     frame = settings.size or manifest.input_size
     frames = export_frames(settings.frames, settings.depth_unit, size=frame,
                            modality=manifest.modalities[1],
