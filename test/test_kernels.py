@@ -387,8 +387,9 @@ def compile_launches(run: Any, architecture: int) -> None:
 
 # ---- tests
 
-def run_claims(prefix: str, *, device: str = 'cpu', interpret: bool = False,
-               marker: str = 'not slow', cache: Path | None = None) -> None:
+def run_claims(prefix: str, *, file: str = __file__, device: str = 'cpu',
+               interpret: bool = False, marker: str = 'not slow',
+               cache: Path | None = None) -> None:
     # The claims go by other names than tests do, so that only these processes run them.
     environment = {**os.environ, 'TRITON_INTERPRET': str(int(interpret)), 'OMP_NUM_THREADS': '1',
                    'DIFFPIXEL_KERNELS_ON': device}
@@ -396,7 +397,7 @@ def run_claims(prefix: str, *, device: str = 'cpu', interpret: bool = False,
         environment['TRITON_CACHE_DIR'] = str(cache)
     result = subprocess.run(
         [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', '-m', marker,
-         '-o', f'python_functions={prefix}_*', __file__],
+         '-o', f'python_functions={prefix}_*', file],
         cwd=Path(__file__).parent.parent, capture_output=True, text=True, env=environment)
     assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-2000:]
     assert ' passed' in result.stdout
@@ -491,6 +492,15 @@ def test_tensors_off_the_gpu_take_the_plain_form(monkeypatch: pytest.MonkeyPatch
     inputs = [draw(2, 1, 3, 8, seed=seed) for seed in range(3)]
     assert not dispatch.is_available(inputs[0])
     assert torch.equal(dispatch.gates(*inputs), plain.gates(*inputs))
+
+
+def test_a_form_asked_for_by_name_is_taken_whatever_was_measured(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    x = draw(2, 1, 3, 8)
+    for rows in ({'other': 'plain'}, {'other': 'triton'}):
+        monkeypatch.setitem(dispatch.CHOICES, 'gates', rows)
+        for use in ('plain', 'triton'):
+            assert dispatch.chosen('gates', x, x.dtype, use) == use
 
 
 def test_a_gradient_is_never_lost_in_a_kernel_without_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,9 @@ Triton is imported only when a kernel is about to run.
 
 from diffpixel_core.kernels.dispatch import (
     CHOICES,
+    MEASURED,
     add_norm,
+    chosen,
     depthwise_gelu,
     enlarge_argmax,
     gates,
@@ -22,5 +24,5 @@ from diffpixel_core.kernels.dispatch import (
 )
 from diffpixel_core.kernels.rows import taps_apart
 
-__all__ = ['CHOICES', 'add_norm', 'depthwise_gelu', 'enlarge_argmax', 'gates', 'is_available',
-           'pixel_attention', 'prepare_images', 'taps_apart']
+__all__ = ['CHOICES', 'MEASURED', 'add_norm', 'chosen', 'depthwise_gelu', 'enlarge_argmax',
+           'gates', 'is_available', 'pixel_attention', 'prepare_images', 'taps_apart']

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which form of an operation is taken: the Triton kernel where it is known to win, else the plain.
 
-"Known" means measured: `python -m diffpixel_core.kernels.measure` prints the rows of `CHOICES`.
+"Known" means measured: `python -m diffpixel_core.kernels.measure` prints the rows of `CHOICES`. To
+measure whole networks, or to test, every operation can be asked for one form by name: `use`.
 """
 
 from functools import cache
@@ -22,6 +23,7 @@ CHOICES: dict[str, dict[str, str]] = {
     'add_norm': {'other': 'plain'},
     'depthwise_gelu': {'other': 'plain'},
 }
+MEASURED = 'measured'  # what `use` is unless a form, 'plain' or 'triton', is asked for by name
 _TYPES = (torch.float16, torch.bfloat16, torch.float32)
 
 
@@ -35,14 +37,18 @@ def choice_key(device: torch.device, dtype: torch.dtype) -> str:
     return f'{_architecture(device)}/{str(dtype).removeprefix("torch.")}'
 
 
-def chosen(kernel: str, x: Tensor, dtype: torch.dtype) -> str:
+def chosen(kernel: str, x: Tensor, dtype: torch.dtype, use: str = MEASURED) -> str:
     """Return `plain` or `triton` for an operation on the device of a tensor.
 
     Args:
         kernel: A key of `CHOICES`.
         x: One of its inputs.
         dtype: The type that it computes with, as `CHOICES` names it.
+        use: `measured`: as `CHOICES` says, and `plain` where Triton cannot run. `plain` or
+            `triton`: that form, whatever was measured; a kernel that cannot run then fails.
     """
+    if use != MEASURED:
+        return use
     rows = CHOICES[kernel]
     if dtype not in _TYPES or not is_available(x):
         return 'plain'
@@ -51,12 +57,12 @@ def chosen(kernel: str, x: Tensor, dtype: torch.dtype) -> str:
 
 def pixel_attention(query: Tensor, keys: tuple[Tensor, Tensor, Tensor], value: Tensor,
                     other_value: Tensor, value_noise: Tensor, alpha: Tensor, beta: Tensor, *,
-                    heads: int) -> Tensor:
+                    heads: int, use: str = MEASURED) -> Tensor:
     """Return `plain.pixel_attention`, by the form that is faster here; it can be trained through.
 
-    The arguments are those of `plain.pixel_attention`.
+    The arguments are those of `plain.pixel_attention`; `use` as in `chosen`.
     """
-    if chosen('pixel_attention', query, query.dtype) == 'triton':
+    if chosen('pixel_attention', query, query.dtype, use) == 'triton':
         from diffpixel_core.kernels import triton_attention
 
         return triton_attention.pixel_attention(query, keys, value, other_value, value_noise,
@@ -65,18 +71,22 @@ def pixel_attention(query: Tensor, keys: tuple[Tensor, Tensor, Tensor], value: T
                                  heads=heads)
 
 
-def gates(a: Tensor, f: Tensor, s: Tensor) -> Tensor:
-    """Return `plain.gates`, by the form that is faster here; its arguments."""
-    if not _learns(a, f, s) and chosen('gates', a, a.dtype) == 'triton':
+def gates(a: Tensor, f: Tensor, s: Tensor, *, use: str = MEASURED) -> Tensor:
+    """Return `plain.gates`, by the form that is faster here; `use` as in `chosen`."""
+    if _chosen_without_gradient('gates', use, a, f, s) == 'triton':
         from diffpixel_core.kernels import triton_gates
 
         return triton_gates.gates(a, f, s)
     return plain.gates(a, f, s)
 
 
-def enlarge_argmax(scores: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Return `plain.enlarge_argmax`, by the form that is faster here; its arguments."""
-    if chosen('enlarge_argmax', scores, scores.dtype) == 'triton':
+def enlarge_argmax(scores: Tensor, size: tuple[int, int], *,
+                   use: str = MEASURED) -> tuple[Tensor, Tensor]:
+    """Return `plain.enlarge_argmax`, by the form that is faster here.
+
+    The arguments are those of `plain.enlarge_argmax`; `use` as in `chosen`.
+    """
+    if chosen('enlarge_argmax', scores, scores.dtype, use) == 'triton':
         from diffpixel_core.kernels import triton_tail
 
         return triton_tail.enlarge_argmax(scores, size)
@@ -84,9 +94,12 @@ def enlarge_argmax(scores: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tenso
 
 
 def prepare_images(rgb: Tensor, x: Tensor, size: tuple[int, int], *, mean: Tensor, std: Tensor,
-                   maximum: float, dtype: torch.dtype) -> Tensor:
-    """Return `plain.prepare_images`, by the form that is faster here; its arguments."""
-    if chosen('prepare_images', rgb, dtype) == 'triton':
+                   maximum: float, dtype: torch.dtype, use: str = MEASURED) -> Tensor:
+    """Return `plain.prepare_images`, by the form that is faster here.
+
+    The arguments are those of `plain.prepare_images`; `use` as in `chosen`.
+    """
+    if chosen('prepare_images', rgb, dtype, use) == 'triton':
         from diffpixel_core.kernels import triton_images
 
         return triton_images.prepare_images(rgb, x, size, mean=mean, std=std, maximum=maximum,
@@ -95,29 +108,40 @@ def prepare_images(rgb: Tensor, x: Tensor, size: tuple[int, int], *, mean: Tenso
 
 
 def add_norm(x: Tensor, branch: Tensor | None, weight: Tensor, bias: Tensor,
-             eps: float = 1e-6) -> tuple[Tensor, Tensor]:
-    """Return `plain.add_norm`, by the form that is faster here; its arguments."""
+             eps: float = 1e-6, *, use: str = MEASURED) -> tuple[Tensor, Tensor]:
+    """Return `plain.add_norm`, by the form that is faster here.
+
+    The arguments are those of `plain.add_norm`; `use` as in `chosen`.
+    """
     inputs = (x, weight, bias) if branch is None else (x, branch, weight, bias)
-    if not _learns(*inputs) and chosen('add_norm', x, x.dtype) == 'triton':
+    if _chosen_without_gradient('add_norm', use, *inputs) == 'triton':
         from diffpixel_core.kernels import triton_norm
 
         return triton_norm.add_norm(x, branch, weight, bias, eps)
     return plain.add_norm(x, branch, weight, bias, eps)
 
 
-def depthwise_gelu(tokens: Tensor, size: tuple[int, int], weight: Tensor, bias: Tensor) -> Tensor:
-    """Return `plain.depthwise_gelu`, by the form that is faster here; its arguments."""
-    if (not _learns(tokens, weight, bias)
-            and chosen('depthwise_gelu', tokens, tokens.dtype) == 'triton'):
+def depthwise_gelu(tokens: Tensor, size: tuple[int, int], weight: Tensor, bias: Tensor, *,
+                   use: str = MEASURED) -> Tensor:
+    """Return `plain.depthwise_gelu`, by the form that is faster here.
+
+    The arguments are those of `plain.depthwise_gelu`; `use` as in `chosen`.
+    """
+    if _chosen_without_gradient('depthwise_gelu', use, tokens, weight, bias) == 'triton':
         from diffpixel_core.kernels import triton_depthwise
 
         return triton_depthwise.depthwise_gelu(tokens, size, weight, bias)
     return plain.depthwise_gelu(tokens, size, weight, bias)
 
 
-def _learns(*tensors: Tensor) -> bool:
-    """Return whether a gradient is wanted, which a kernel without a backward would lose."""
-    return torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
+def _chosen_without_gradient(kernel: str, use: str, *inputs: Tensor) -> str:
+    """Return `chosen` for an operation whose kernel has no backward.
+
+    Where a gradient is wanted, that is `plain`; a kernel asked for by name asserts that none is.
+    """
+    if use == MEASURED and torch.is_grad_enabled() and any(x.requires_grad for x in inputs):
+        return 'plain'
+    return chosen(kernel, inputs[0], inputs[0].dtype, use)
 
 
 @cache
