@@ -107,11 +107,56 @@ def test_what_pytorch_may_round_is_left_as_the_user_set_it() -> None:
         torch.set_float32_matmul_precision(str(before[0]))
 
 
+def test_compiled_graph_is_one_for_each_frame_size_and_scores_alike(
+        model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs: list[tuple[object, ...]] = []
+
+    def traced(graph: torch.nn.Module, **options: object) -> object:
+        def backend(module: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> object:
+            graphs.append(tuple(x.shape for x in inputs if x.dtype == torch.uint8))
+            return module.forward
+        assert options == {'fullgraph': True, 'dynamic': False}
+        return compile_graph(graph, backend=backend, **options)
+    compile_graph = torch.compile
+    monkeypatch.setattr(torch, 'compile', traced)
+    torch.compiler.reset()
+    engine, plain = TorchEngine(model, kernels='compiled'), TorchEngine(model)
+    for size in (*SIZES, SIZES[0]):
+        torch.testing.assert_close(engine.scores(*room(*size)), plain.scores(*room(*size)),
+                                   rtol=1e-4, atol=1e-5)
+    assert graphs == [((1, *size, 3),) for size in SIZES]
+
+
+@pytest.mark.slow
+def test_what_the_compiler_makes_labels_as_pytorch_does() -> None:
+    torch.compiler.reset()
+    engine, plain = TorchEngine('rooms_t', kernels='compiled'), TorchEngine('rooms_t')
+    frame = room(120, 160)
+    wanted = plain.scores(*frame)
+    torch.testing.assert_close(engine.scores(*frame), wanted, rtol=1e-3,
+                               atol=1e-4 * wanted.abs().max().item())
+    assert agreement(engine, plain, frame) >= 0.999
+
+
+def test_what_a_compiler_says_is_an_error_of_the_engine(model: Path,
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    def compiled(*_: object, **__: object) -> object:
+        def run(*_: object) -> object:
+            raise RuntimeError('No working C++ compiler found')
+        return run
+    monkeypatch.setattr(torch, 'compile', compiled)
+    with pytest.raises(EngineError, match='compiled kernels failed: No working C'):
+        TorchEngine(model, kernels='compiled').scores(*room(*SIZES[0]))
+
+
 @pytest.mark.gpu
-@pytest.mark.parametrize(('precision', 'least'), [('fp32', 0.999), ('bf16', 0.99),
-                                                  ('fp16', 0.99)])
-def test_cuda_labels_as_the_cpu_does(precision: str, least: float) -> None:
-    reference, engine = TorchEngine('rooms_t'), TorchEngine('rooms_t', 'cuda', precision)
+@pytest.mark.parametrize(('precision', 'kernels', 'least'), [
+    ('fp32', 'plain', 0.999), ('bf16', 'plain', 0.99), ('fp16', 'plain', 0.99),
+    ('fp32', 'triton', 0.999), ('bf16', 'triton', 0.99), ('fp16', 'triton', 0.99),
+    ('fp32', 'compiled', 0.999), ('fp16', 'compiled', 0.99)])
+def test_cuda_labels_as_the_cpu_does(precision: str, kernels: str, least: float) -> None:
+    reference = TorchEngine('rooms_t')
+    engine = TorchEngine('rooms_t', 'cuda', precision, kernels=kernels)
     for size in ((240, 320), (480, 640), (240, 320)):
         assert agreement(engine, reference, room(*size)) >= least, size
 
@@ -286,6 +331,9 @@ def test_exported_engine_is_replaced_by_its_own_model_only(artefact: Path, model
     ({'engine': 'torch', 'precision': 'fp16', 'device': 'cpu'}, 'needs a CUDA device'),
     ({'precision': 'fp16', 'device': 'cpu'}, 'no engine computes in fp16 on device cpu'),
     ({'precision': 'int8'}, 'diffpixel export --precision int8'),
+    ({'engine': 'torch', 'kernels': 'cuda'}, "kernels 'cuda' are unknown; choose measured, plain"),
+    ({'engine': 'torch', 'kernels': 'triton', 'device': 'cpu'}, 'need a CUDA device'),
+    ({'kernels': 'plain'}, "kernels 'plain' are for the engine torch, not for auto"),
     ({'engine': 'onnxruntime', 'precision': 'bf16', 'device': 'cpu'}, "cannot compute in 'bf16'"),
     ({'engine': 'onnxruntime', 'device': 'tpu'}, "device 'tpu' is unknown"),
 ])

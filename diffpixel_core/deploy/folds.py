@@ -173,9 +173,7 @@ class FoldedDsim(nn.Module):
     def forward(self, a: Tensor, size: tuple[int, int]) -> Tensor:
         """Return `(2, B, N, C)` projected, fused tokens of intra-modal tokens a."""
         core, other = self.attention, a.flip(0)
-        apart = (a[:1] - a[1:]).expand_as(a)
-        hidden = F.gelu(pair_linear(apart, self.difference1, self.difference1_bias))
-        d = self.difference2(hidden).softmax(-1)                                     # Eq. 4
+        d = self.difference(a).softmax(-1)                                           # Eq. 4
         s = self.similarity(a, other)                                                # Eq. 4
         q, key, value = core.project(a)
         s1 = core.sum_heads(q * key)                                                 # Eq. 5, 7
@@ -188,6 +186,13 @@ class FoldedDsim(nn.Module):
                     + core.spread_heads((e3 - e2) * whole) * core.value(other)
                     + core.spread_heads(e1 * whole) * core.value_noise)
         return core.output(a, gathered)
+
+    def difference(self, a: Tensor) -> Tensor:
+        """Return f_d of eq. (4), D before its softmax: `(2, B, N, C)`."""
+        apart = (a[:1] - a[1:]).expand_as(a)
+        hidden = F.gelu(pair_linear(apart, self.difference1, self.difference1_bias))
+        f: Tensor = self.difference2(hidden)
+        return f
 
 
 class _FoldedSimilarity(nn.Module):
@@ -206,9 +211,13 @@ class _FoldedSimilarity(nn.Module):
 
     def forward(self, a: Tensor, other: Tensor) -> Tensor:
         """Return S `(2, B, N, C)` of tokens a and the other modality's."""
+        return self.before_softmax(a, other).softmax(-1)
+
+    def before_softmax(self, a: Tensor, other: Tensor) -> Tensor:
+        """Return f_s of eq. (4): `(2, B, N, C)`."""
         hidden = F.gelu(F.linear(a, self.own, self.bias) + F.linear(other, self.other))
-        s: Tensor = self.second(hidden)
-        return s.softmax(-1)
+        f: Tensor = self.second(hidden)
+        return f
 
 
 class _FoldedAttention(nn.Module):

@@ -23,6 +23,7 @@ from diffpixel_core.engines.onnxruntime_engine import OnnxruntimeEngine
 from diffpixel_core.engines.openvino_engine import OpenvinoEngine
 from diffpixel_core.engines.source import RUNTIMES, exported
 from diffpixel_core.engines.torch_engine import TorchEngine, torch_device
+from diffpixel_core.kernels import MEASURED
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,8 @@ USUAL_FRAME = (480, 640)  # height, width of what most RGB-D cameras send
 
 
 def load_engine(path: str | Path, engine: str = 'auto', *, device: str = 'auto',
-                precision: str = 'auto', cache: str | Path | None = None) -> Engine:
+                precision: str = 'auto', cache: str | Path | None = None,
+                kernels: str = MEASURED) -> Engine:
     """Return an engine that holds a model.
 
     With `auto`, engines are tried best first, each with one frame, until one works; its
@@ -45,13 +47,17 @@ def load_engine(path: str | Path, engine: str = 'auto', *, device: str = 'auto',
         precision: `auto` or one of `artefacts.PRECISIONS`.
         cache: Folder of converted graphs; None or empty = the user's,
             `$XDG_CACHE_HOME/diffpixel/engines`.
+        kernels: As for `TorchEngine`, the only one that has a choice.
 
     Raises:
-        EngineError: If the engine, device or precision is unknown or not to be had.
+        EngineError: If the engine, device, precision or kernels are unknown or not to be had.
         CheckpointError: If the model cannot be loaded.
         ArtefactError: If an exported engine is damaged.
     """
     _require_known(engine, device, precision)
+    if kernels != MEASURED and engine != 'torch':
+        raise EngineError(f'kernels {kernels!r} are for the engine torch, not for {engine}; ask '
+                          f'for torch, or leave kernels {MEASURED}')
     machine, kept = this_machine(), _folder(cache)
     artefact = exported(path, engine, precision)
     if artefact is not None:
@@ -67,7 +73,7 @@ def load_engine(path: str | Path, engine: str = 'auto', *, device: str = 'auto',
                           'what that wrote')
     if engine != 'auto':
         return open_engine(path, engine_choice(machine, engine, device=device,
-                                               precision=precision), kept)
+                                               precision=precision), kept, kernels)
     ranked = choices(machine, device=device, precision=precision)
     if not ranked:
         raise EngineError(f'no engine computes in {precision} on device {device} here; use '
@@ -119,11 +125,12 @@ def below(machine: Machine, failed: Engine, precision: str = 'auto') -> list[Cho
     return ranked[first:]
 
 
-def open_engine(path: str | Path, choice: Choice, cache: Path | None) -> Engine:
-    """Return the engine of a choice."""
+def open_engine(path: str | Path, choice: Choice, cache: Path | None,
+                kernels: str = MEASURED) -> Engine:
+    """Return the engine of a choice; `kernels` as for `TorchEngine`."""
     device, precision, reason = choice.device, choice.precision, choice.reason
     if choice.engine == 'torch':
-        return TorchEngine(path, device, precision, reason=reason)
+        return TorchEngine(path, device, precision, reason=reason, kernels=kernels)
     if choice.engine == 'openvino':
         return OpenvinoEngine(path, device, precision, reason=reason, cache=cache)
     if choice.engine == 'onnxruntime':

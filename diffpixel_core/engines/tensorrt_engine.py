@@ -18,7 +18,7 @@ from torch import Tensor
 
 from diffpixel_core.artefacts import Artefact, EngineRecord
 from diffpixel_core.checkpoints import Manifest
-from diffpixel_core.deploy import network_size, reference_tail
+from diffpixel_core.deploy import network_size
 from diffpixel_core.deploy.packages import ConversionError
 from diffpixel_core.deploy.to_onnx import ANY_BATCH, INPUTS, OUTPUT
 from diffpixel_core.deploy.to_tensorrt import (
@@ -52,6 +52,7 @@ from diffpixel_core.engines.engine_cache import (
 from diffpixel_core.engines.recent import Recent
 from diffpixel_core.engines.source import ModelSource, exported
 from diffpixel_core.engines.torch_engine import torch_device
+from diffpixel_core.kernels import enlarge_argmax
 
 logger = logging.getLogger(__name__)
 
@@ -135,7 +136,7 @@ class TensorrtEngine(Engine):
              size: tuple[int, int]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
         """Return `(H, W)` uint8 labels and `(H, W)` uint8 confidence of class scores."""
         with memory_named(self.device_name):
-            labels, confidence = reference_tail(scores, size)
+            labels, confidence = enlarge_argmax(scores, size)
             return labels.cpu().numpy(), confidence.cpu().numpy()
 
     def close(self) -> None:

@@ -3,7 +3,7 @@
 """TorchEngine: the graph in PyTorch, on a CPU or a CUDA device; the reference of all engines."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +12,23 @@ import torch
 from torch import Tensor, nn
 
 from diffpixel_core.checkpoints import load_model
-from diffpixel_core.deploy import DeployGraph, fold, network_size, reference_tail
+from diffpixel_core.deploy import DeployGraph, fold, fuse, fuse_fusions, network_size
 from diffpixel_core.engines.cuda_graph import CapturedGraph
 from diffpixel_core.engines.engine import (
     Engine,
     EngineError,
     closed_error,
+    failures_named,
     give_back_memory,
     memory_named,
 )
 from diffpixel_core.engines.recent import Recent
+from diffpixel_core.kernels import MEASURED, enlarge_argmax, is_available
 
 TYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+KERNELS = (MEASURED, 'plain', 'triton', 'compiled')
+Run = Callable[[Tensor, Tensor], Tensor]
+"""`(B, H, W, 3)` uint8 and `(B, H, W)` float32 -> `(B, K, h, w)`, all on the device."""
 
 
 class TorchEngine(Engine):
@@ -37,8 +42,11 @@ class TorchEngine(Engine):
         precision: `fp32`, `bf16`, or, on CUDA, `fp16`; images are resized and normalised in fp32,
             and PyTorch sums layer norms and softmaxes in fp32 whatever the precision.
         reason: Why this engine was taken.
-        compiled: Whether `torch.compile` turns the graph into kernels of its own: a minute for each
-            frame size, and a C++ compiler, but faster after that.
+        kernels: By what the work between the products is done, one of `KERNELS`. `plain`:
+            PyTorch's own kernels. `triton`: all of `diffpixel_core.kernels`, on CUDA. `measured`:
+            those of them that were measured to be faster here, else PyTorch's. `compiled`: what
+            `torch.compile` makes of the plain forms: a minute for each frame size, at most 8 of
+            them, and a C++ compiler.
 
     Raises:
         EngineError: If there is no such device, or it cannot compute so.
@@ -48,8 +56,9 @@ class TorchEngine(Engine):
     name = 'torch'
 
     def __init__(self, path: str | Path, device: str = 'cpu', precision: str = 'fp32', *,
-                 reason: str = 'asked for', compiled: bool = False) -> None:
+                 reason: str = 'asked for', kernels: str = MEASURED) -> None:
         self.device = torch_device(device)
+        _require_kernels(kernels, self.device)
         if precision not in TYPES:
             raise EngineError(f'the torch engine cannot compute in {precision!r}; use '
                               f'{", ".join(TYPES)}')
@@ -62,10 +71,17 @@ class TorchEngine(Engine):
         if precision != 'fp32':
             network = _Reduced(network, TYPES[precision])
         graph = DeployGraph(network, manifest.normalisation, manifest.input_size).eval()
+        self.kernels = kernels
         with memory_named(self.device_name):
             graph.to(self.device)
+            if kernels == 'compiled':
+                fuse_fusions(graph, 'plain')
+            else:
+                fuse(graph, kernels)
         self._graph: DeployGraph | None = graph
-        self._run: nn.Module = torch.compile(graph) if compiled else graph  # type: ignore[assignment]
+        # Static: a size compiled for itself is faster, and all a CUDA graph can hold.
+        self._run: Run = (torch.compile(graph, fullgraph=True, dynamic=False)
+                          if kernels == 'compiled' else graph)
         self._captured: Recent[tuple[int, ...], CapturedGraph] = Recent()
 
     @torch.inference_mode()
@@ -77,7 +93,7 @@ class TorchEngine(Engine):
         """
         if self._graph is None:
             raise closed_error(self.name)
-        with memory_named(self.device_name):
+        with self._compilers_named(), memory_named(self.device_name):
             if self.device.type == 'cuda':
                 scores = self._captured_for(x.shape)(rgb, x)
             else:
@@ -114,8 +130,9 @@ class TorchEngine(Engine):
         """Return `(H, W)` uint8 labels and `(H, W)` uint8 confidence of class scores."""
         if self.device.type == 'cpu':
             return super().tail(scores, size)
-        with memory_named(self.device_name):
-            labels, confidence = reference_tail(scores, size)
+        with self._compilers_named(), memory_named(self.device_name):
+            labels, confidence = enlarge_argmax(
+                scores, size, use='plain' if self.kernels == 'compiled' else self.kernels)
             return labels.cpu().numpy(), confidence.cpu().numpy()
 
     def close(self) -> None:
@@ -130,6 +147,24 @@ class TorchEngine(Engine):
         """Give back memory of the device that is only cached."""
         if self.device.type == 'cuda':
             torch.cuda.empty_cache()
+
+    def _compilers_named(self) -> AbstractContextManager[None]:
+        """Raise `EngineError` for what compilers raise, if they were asked for."""
+        return failures_named(f'torch with {self.kernels} kernels') \
+            if self.kernels in ('triton', 'compiled') else nullcontext()
+
+
+def _require_kernels(kernels: str, device: torch.device) -> None:
+    """Refuse kernels that are unknown, or that the device cannot run.
+
+    Raises:
+        EngineError: Saying what to do.
+    """
+    if kernels not in KERNELS:
+        raise EngineError(f'kernels {kernels!r} are unknown; choose {", ".join(KERNELS)}')
+    if kernels == 'triton' and not is_available(torch.empty(0, device=device)):
+        raise EngineError(f'triton kernels need a CUDA device and the package triton, this is '
+                          f'{device}; use kernels {MEASURED}, which takes what runs here')
 
 
 class _Reduced(nn.Module):
