@@ -33,6 +33,7 @@ from diffpixel_core.bench.subject import SubjectError, subject
 from diffpixel_core.bench.timing import Call, Timings
 from diffpixel_core.commands import bench
 from diffpixel_core.deploy import Ensemble, fold
+from diffpixel_core.engines import TorchEngine
 from diffpixel_core.errors import DiffPixelError
 from diffpixel_core.models import MODELS, ModelError, build_model
 from diffpixel_core.models.cost import network_cost
@@ -156,6 +157,17 @@ def test_an_engine_that_is_not_there_is_a_row_with_the_reason() -> None:
     assert missing.ratio_to_eager is None
     assert missing.unavailable
     assert f'tensorrt-fp16: {missing.unavailable}' in markdown(found)
+
+
+@pytest.mark.parametrize(('name', 'on_cuda', 'kernels'), [
+    ('torch', 'cuda-fp16', 'measured'), ('torch-compiled', 'cuda-fp16-compiled', 'compiled')])
+def test_a_name_says_by_which_kernels(name: str, on_cuda: str, kernels: str,
+                                      tmp_path: Path) -> None:
+    engine = open_contender(name, save_tiny_model(tmp_path / 'model'), device='cpu',
+                            cache=tmp_path)
+    assert isinstance(engine, TorchEngine)
+    assert engine.kernels == kernels
+    assert NAMES[on_cuda].kernels == kernels
 
 
 def test_no_engine_at_all_is_an_error() -> None:

@@ -20,6 +20,7 @@ from diffpixel_core.deploy import Ensemble
 from diffpixel_core.engines import Engine, load_engine
 from diffpixel_core.errors import DiffPixelError
 from diffpixel_core.frame import Frame
+from diffpixel_core.kernels import MEASURED
 from diffpixel_core.models.diffpixelformer import DiffPixelFormer
 
 
@@ -35,11 +36,13 @@ class Choice:
         engine: Its name there; empty for a baseline.
         precision: Of its products.
         device: `cpu` or `cuda` where it runs on no other; empty = wherever one asks.
+        kernels: As for `load_engine`.
     """
 
     engine: str
     precision: str = 'fp32'
     device: str = ''
+    kernels: str = MEASURED
 
 
 PUBLISHED, EAGER = 'published', 'eager'
@@ -48,6 +51,7 @@ NAMES: Mapping[str, Choice] = MappingProxyType({
     EAGER: Choice(''),
     'torch': Choice('torch'),
     'torch-bf16': Choice('torch', 'bf16'),
+    'torch-compiled': Choice('torch', kernels='compiled'),
     'openvino-fp32': Choice('openvino', 'fp32', 'cpu'),
     'openvino-bf16': Choice('openvino', 'bf16', 'cpu'),
     'openvino-int8': Choice('openvino', 'int8', 'cpu'),
@@ -55,6 +59,9 @@ NAMES: Mapping[str, Choice] = MappingProxyType({
     'cuda-fp32': Choice('torch', 'fp32', 'cuda'),
     'cuda-bf16': Choice('torch', 'bf16', 'cuda'),
     'cuda-fp16': Choice('torch', 'fp16', 'cuda'),
+    'cuda-fp16-plain': Choice('torch', 'fp16', 'cuda', 'plain'),
+    'cuda-fp16-triton': Choice('torch', 'fp16', 'cuda', 'triton'),
+    'cuda-fp16-compiled': Choice('torch', 'fp16', 'cuda', 'compiled'),
     'tensorrt-fp32': Choice('tensorrt', 'fp32', 'cuda'),
     'tensorrt-fp16': Choice('tensorrt', 'fp16', 'cuda'),
     'tensorrt-int8': Choice('tensorrt', 'int8', 'cuda'),
@@ -98,7 +105,8 @@ def open_contender(name: str, path: Path, *, device: str, cache: Path,
     if choice.engine:
         own = choice.engine == 'onnxruntime' and is_artefact(path)  # its name has no precision
         return load_engine(path, choice.engine, device=choice.device or device,
-                           precision='auto' if own else choice.precision, cache=cache)
+                           precision='auto' if own else choice.precision, cache=cache,
+                           kernels=choice.kernels)
     if name == EAGER:
         model, manifest = load_model(path)
         return PlainEngine(Ensemble(model), manifest, device)

@@ -24,10 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--size', type=size, required=True, metavar='HxW',
                         help='that the network works at')
     parser.add_argument('--engines', default='published,eager,torch', metavar='A,B,C',
-                        help='published, eager, torch, torch-bf16, openvino-fp32, openvino-bf16, '
-                        'openvino-int8, onnxruntime, cuda-fp32, cuda-bf16, cuda-fp16, '
-                        'tensorrt-fp32, tensorrt-fp16, tensorrt-int8 (default: '
-                        'published,eager,torch)')
+                        help='published, eager, torch, torch-bf16, torch-compiled, '
+                        'openvino-fp32, openvino-bf16, openvino-int8, onnxruntime, cuda-fp32, '
+                        'cuda-bf16, cuda-fp16-plain, cuda-fp16, cuda-fp16-triton, '
+                        'cuda-fp16-compiled, tensorrt-fp32, tensorrt-fp16, tensorrt-int8 '
+                        '(default: published,eager,torch)')
     parser.add_argument('--frame', type=size, metavar='HxW',
                         help='of the camera\'s frames and of the labels (default: as --size)')
     parser.add_argument('--batch', type=count, default=1, metavar='B',
