@@ -108,6 +108,34 @@ def rest() -> list[Variant]:
     return [variant for variant in CONTRACT if variant not in QUICK]
 
 
+class _Depth(nn.Module):
+    """A network that looks at the depth alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.look = nn.Conv2d(3, 1, 1, bias=False)
+        nn.init.constant_(self.look.weight, 1 / 3)
+
+    def forward(self, rgb: Tensor, x: Tensor) -> Tensor:
+        out: Tensor = self.look(x + 0 * rgb)
+        return out
+
+
+@pytest.mark.parametrize('size', [FRAME, SIZE])
+def test_depth_is_not_rounded_before_it_is_normalised(size: tuple[int, int]) -> None:
+    if 'BF16' not in openvino.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES'):
+        pytest.skip('needs bf16 instructions')
+    looking = DeployGraph(_Depth(), normalisation(('rgb', 'depth')), size).eval()
+    rgb, x = images(1)
+    near = 2.5 + 0.1 * (x - 3) / 3  # the mean, 10 cm more or less: 8 mm are a step of bf16 there
+    with torch.no_grad():
+        right = looking(rgb, near).numpy()
+    found = in_openvino(to_openvino(looking, FRAME), 'bf16')(rgb, near)
+    close = np.abs(right) < 0.1
+    assert close.mean() > 0.5
+    assert np.abs(found - right)[close].max() < 1e-3
+
+
 @pytest.mark.parametrize('variant', QUICK, ids=CONTRACT.get)
 def test_openvino_computes_what_the_trained_network_does(variant: Variant) -> None:
     require_agreement(in_openvino(openvino_model(variant)), variant)
