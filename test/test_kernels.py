@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffpixel_core.deploy import NetworkInputs, reference_tail
+from diffpixel_core.deploy import NetworkInputs
 from diffpixel_core.kernels import dispatch, measure, plain
 from diffpixel_core.kernels.cases import HEADS as FUSION_HEADS
 from diffpixel_core.kernels.cases import NETWORKS, camera_settings, cases
@@ -445,14 +445,6 @@ def test_plain_forms_are_what_the_fusion_computes() -> None:
         (pair_linear(a, w_k) + noise_k, keys[:, 0], keys[:, 1]), pair_linear(a, w_v),
         pair_linear(a.flip(0), w_v), noise_v, fusion.alpha, fusion.beta, heads=HEADS)
     torch.testing.assert_close(a + fusion.out(gathered + b_v[:, None, None]), fusion(a, (2, 3)))
-
-
-@pytest.mark.parametrize('size', [(12, 16), (5, 7), (40, 33)])
-def test_plain_tail_is_the_reference_of_deployment(size: tuple[int, int]) -> None:
-    scores = draw(6, 5, 7)
-    for mine, wanted in zip(plain.enlarge_argmax(scores, size), reference_tail(scores, size),
-                            strict=True):
-        assert torch.equal(mine, wanted)
 
 
 @pytest.mark.parametrize('size', [(17, 31), (8, 16), (40, 33)])

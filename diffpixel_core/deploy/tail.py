@@ -5,28 +5,11 @@
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
+from diffpixel_core.kernels.plain import enlarge_argmax
 
-def reference_tail(scores: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Return labels and confidence of class scores, by the definition; the fast forms equal it.
-
-    Args:
-        scores: `(K, h, w)` float32 class scores, K <= 255.
-        size: `(H, W)` of the labels.
-
-    Returns:
-        `(H, W)` uint8 labels: the largest of the bilinearly enlarged scores, the lower class on
-        a tie; `(H, W)` uint8 confidence: the largest softmax probability at the scores' own
-        resolution, enlarged bilinearly, times 255, rounded.
-    """
-    enlarged = F.interpolate(scores[None], size, mode='bilinear', align_corners=False)[0]
-    labels = enlarged.argmax(0).to(torch.uint8)
-    sure = scores.softmax(0).amax(0)
-    sure = F.interpolate(sure[None, None], size, mode='bilinear', align_corners=False)[0, 0]
-    return labels, (sure * 255).round().clamp(0, 255).to(torch.uint8)
+reference_tail = enlarge_argmax
+"""Labels and confidence of class scores by the definition; `cpu_tail` equals it."""
 
 
 def cpu_tail(scores: npt.NDArray[np.float32],
