@@ -121,7 +121,7 @@ def load_segmenter(path: str | Path, engine: str = 'auto', *, device: str = 'aut
         engine: `auto`, `torch`, `openvino`, `onnxruntime` or `tensorrt`.
         device: `auto` (CUDA where there is one, else CPU), `cpu`, `cuda` or `cuda:N`.
         precision: `auto`, `fp32`, `bf16`, `fp16` or, of an exported engine, `int8`. All but
-            fp32 label some pixels differently from the trained network; bf16 about 1 %.
+            fp32 label some pixels differently from the trained network; bf16 0.3 to 0.8 %.
         cache: Folder of converted graphs, which are made once for each frame size; None or empty =
             `$XDG_CACHE_HOME/diffpixel/engines`.
 
