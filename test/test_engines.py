@@ -5,6 +5,7 @@
 import dataclasses
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +25,13 @@ from diffpixel_core.engines.choice import (
     this_machine,
 )
 from diffpixel_core.engines.converted import Conversion, _kept
-from diffpixel_core.engines.converting import require_same_scores
 from diffpixel_core.engines.engine import memory_named, thread_count
 from diffpixel_core.engines.loading import below
 from diffpixel_core.engines.onnxruntime_engine import OnnxruntimeEngine
 from diffpixel_core.engines.openvino_engine import OpenvinoEngine
 from diffpixel_core.engines.recent import Recent
 from diffpixel_core.engines.torch_engine import exact_products
+from diffpixel_core.engines.verifying import require_same_scores
 from diffpixel_core.errors import DeviceMemoryError
 from diffpixel_core.tiny_model import save_tiny_model
 
@@ -255,12 +256,13 @@ def test_damaged_graph_is_not_taken(model: Path, tmp_path: Path,
 
 
 def test_graph_that_computes_something_else_is_refused(model: Path) -> None:
-    network, _ = load_model(model)
-    engine = TorchEngine(model)
-    require_same_scores(engine, network, (2, 48, 64), tolerance=1e-4)
+    network, manifest = load_model(model)
+    check = partial(require_same_scores, TorchEngine(model).scores, network, manifest,
+                    (2, 48, 64), name='torch', tolerance=1e-4)
+    check()
     network.get_submodule('head.classify').weight.data.mul_(1.01)
-    with pytest.raises(EngineError, match=r'converted for torch does not compute .*use another'):
-        require_same_scores(engine, network, (2, 48, 64), tolerance=1e-4)
+    with pytest.raises(EngineError, match=r'made for torch does not compute .*use another'):
+        check()
 
 
 def test_graph_of_something_else_is_not_taken(model: Path, tmp_path: Path) -> None:

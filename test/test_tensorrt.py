@@ -317,6 +317,20 @@ def test_an_engine_is_built_once(standin: StandIn) -> None:
     assert load_timings(key()) == b'+'
 
 
+def test_an_engine_that_is_not_accepted_is_not_kept(standin: StandIn) -> None:
+    def refuse(plan: bytes) -> None:
+        assert plan == b'plan'
+        raise EngineError('its scores are off')
+
+    with pytest.raises(EngineError, match='off'):
+        kept_or_built(key(), GRAPH, record(), MANIFEST, accept=refuse)
+    assert find_engine(key()) is None
+    accepted: list[bytes] = []
+    for _ in range(2):  # built, then kept
+        assert kept_or_built(key(), GRAPH, record(), MANIFEST, accept=accepted.append) == b'plan'
+    assert accepted == [b'plan']
+
+
 def test_an_engine_with_other_tensors_or_none_at_all_is_refused(standin: StandIn) -> None:
     PlanRunner(standin, b'plan')
     with pytest.raises(ConversionError, match='magic tag'):

@@ -12,19 +12,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import nn
-
 from diffpixel_core.artefacts import ArtefactError, EngineRecord, seal, whole_folder
 from diffpixel_core.checkpoints import load_model
-from diffpixel_core.deploy import DeployGraph, Ensemble, fold, network_size
+from diffpixel_core.deploy import DeployGraph, fold, network_size
 from diffpixel_core.deploy.to_onnx import to_onnx
 from diffpixel_core.deploy.to_openvino import to_openvino
 from diffpixel_core.engines.converted import REFUSED, UNWRITABLE, Conversion
-from diffpixel_core.engines.engine import Engine, EngineError
+from diffpixel_core.engines.engine import EngineError
 from diffpixel_core.engines.onnxruntime_engine import OnnxruntimeEngine
 from diffpixel_core.engines.openvino_engine import OpenvinoEngine
+from diffpixel_core.engines.verifying import require_same_scores
 from diffpixel_core.errors import DiffPixelError
 
 # By `Conversion.half`: the largest error of all scores together, as a share of them. Rounding makes
@@ -73,37 +70,10 @@ def _convert(path: Path, settings: dict[str, Any], folder: Path) -> None:
         if settings['format'] == 'openvino' or importlib.util.find_spec('onnxruntime'):
             engine = (OpenvinoEngine if settings['format'] == 'openvino' else OnnxruntimeEngine)(
                 part, 'cpu', precision)
-            require_same_scores(engine, model, (settings['batch'], height, width),
+            require_same_scores(engine.scores, model, manifest,
+                                (settings['batch'], height, width), name=engine.name,
                                 tolerance=_TOLERANCE[settings['half']])
             engine.close()
-
-
-@torch.inference_mode()
-def require_same_scores(engine: Engine, model: nn.Module, shape: tuple[int, int, int], *,
-                        tolerance: float) -> None:
-    """Run an engine and its network as it was trained on frames of random pixels.
-
-    Args:
-        engine: The engine.
-        model: The network, in eval mode, on the CPU.
-        shape: `(B, H, W)` of the frames.
-        tolerance: Largest error of all scores together, as a share of them.
-
-    Raises:
-        EngineError: If it is larger.
-    """
-    draw = np.random.default_rng(0)
-    rgb = draw.integers(0, 256, (*shape, 3), dtype=np.uint8)
-    x = draw.uniform(0.5, 8, shape).astype(np.float32)
-    manifest = engine.manifest
-    trained = DeployGraph(Ensemble(model), manifest.normalisation,
-                          network_size(shape[1:], manifest.input_size)).eval()
-    wanted = trained(torch.from_numpy(rgb), torch.from_numpy(x))
-    error = float((engine.scores(rgb, x).cpu() - wanted).norm() / wanted.norm())
-    if not error <= tolerance:  # nor is NaN
-        raise EngineError(f'the graph converted for {engine.name} does not compute what the '
-                          f'network does: its scores are off by {error:.1%}; use another engine, '
-                          'and report this')
 
 
 if __name__ == '__main__':

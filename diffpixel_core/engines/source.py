@@ -42,16 +42,19 @@ class ModelSource(Source):
         path: A model directory, its weights file or the name of a shipped model.
         kind: `onnx` or `openvino`.
         cache: Folder of converted graphs; None = the user's.
+
+    Attributes:
+        folder: The model's directory.
     """
 
     def __init__(self, path: str | Path, kind: str, cache: Path | None) -> None:
-        self._folder, self.manifest = check_model(path)
+        self.folder, self.manifest = check_model(path)
         self._kind, self._cache = kind, cache
 
     def files(self, shape: tuple[int, ...], *, half: bool = False) -> dict[str, bytes]:
         """Return the files of the graph; see `Source.files`."""
         *batch, height, width = shape
-        return converted(Conversion(self._folder, self.manifest, self._kind, (height, width),
+        return converted(Conversion(self.folder, self.manifest, self._kind, (height, width),
                                     batch=batch[0] if batch else 1, half=half), self._cache)
 
 

@@ -8,6 +8,7 @@ documentation of both generations, and it was never executed by them.
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 from diffpixel_core.artefacts import Artefact, EngineRecord
-from diffpixel_core.checkpoints import Manifest
+from diffpixel_core.checkpoints import Manifest, load_model
 from diffpixel_core.deploy import network_size
 from diffpixel_core.deploy.packages import ConversionError
 from diffpixel_core.deploy.to_onnx import ANY_BATCH, INPUTS, OUTPUT
@@ -52,11 +53,14 @@ from diffpixel_core.engines.engine_cache import (
 from diffpixel_core.engines.recent import Recent
 from diffpixel_core.engines.source import ModelSource, exported
 from diffpixel_core.engines.torch_engine import torch_device
+from diffpixel_core.engines.verifying import require_same_scores
 from diffpixel_core.kernels import enlarge_argmax
 
 logger = logging.getLogger(__name__)
 
-_PRECISIONS = ('fp32', 'fp16')  # of a model; an exported engine may be int8, too
+# Precisions of a model (an exported engine may be int8, too), and the largest error of all scores
+# together, as a share of them, that is rounding.
+_TOLERANCES = {'fp32': 1e-3, 'fp16': 2e-2}
 
 
 class TensorrtEngine(Engine):
@@ -92,9 +96,9 @@ class TensorrtEngine(Engine):
         if self._artefact is not None:
             manifest = self._artefact.manifest
         else:
-            if precision not in _PRECISIONS:
+            if precision not in _TOLERANCES:
                 raise EngineError(f'TensorRT cannot be given a model in {precision!r}; use '
-                                  f'{" or ".join(_PRECISIONS)}, or for int8 an exported engine')
+                                  f'{" or ".join(_TOLERANCES)}, or for int8 an exported engine')
             self._source = ModelSource(path, 'onnx', cache)
             manifest = self._source.manifest
         super().__init__(manifest, device_name=str(self.device), precision=precision, reason=reason)
@@ -198,7 +202,21 @@ class TensorrtEngine(Engine):
             network_size=network_size(frame, self.manifest.input_size), batch=batch,
             weights_sha256=self.manifest.weights_sha256,
             made_with={'tensorrt': machine.tensorrt, 'torch': str(torch.__version__)})
-        return kept_or_built(key, graph, record, self.manifest)
+        return kept_or_built(key, graph, record, self.manifest,
+                             accept=partial(self._require_same, (batch, *frame)))
+
+    def _require_same(self, shape: tuple[int, ...], plan: bytes) -> None:
+        """Refuse an engine, just built, that does not compute what the network was trained to.
+
+        Raises:
+            EngineError: If so.
+        """
+        runner = PlanRunner(self._trt, plan)
+        model, manifest = load_model(self._source.folder)
+        require_same_scores(
+            lambda rgb, x: runner(torch.from_numpy(rgb).to(self.device),
+                                  torch.from_numpy(x).to(self.device)),
+            model, manifest, shape, name=self.name, tolerance=_TOLERANCES[self.precision])
 
 
 def plan_of(artefact: Artefact, machine: GpuMachine) -> bytes:
@@ -220,8 +238,18 @@ def plan_of(artefact: Artefact, machine: GpuMachine) -> bytes:
 
 
 def kept_or_built(key: EngineKey, graph: bytes, record: EngineRecord, manifest: Manifest, *,
-                  report: Report | None = None) -> bytes:
+                  report: Report | None = None,
+                  accept: Callable[[bytes], None] | None = None) -> bytes:
     """Return the serialised engine of a key: kept from an earlier start, or built and kept.
+
+    Args:
+        key: What it is kept under.
+        graph: The ONNX file it is built of.
+        record: To be kept with it.
+        manifest: Likewise.
+        report: Told how far the build is.
+        accept: Called with one that was just built; what it raises keeps the engine from being
+            used or kept.
 
     Raises:
         ArtefactError: If the folder of kept engines cannot be trusted or written.
@@ -236,6 +264,8 @@ def kept_or_built(key: EngineKey, graph: bytes, record: EngineRecord, manifest: 
                                half=record.precision == 'fp16', timings=load_timings(key),
                                level=key.level, report=report)
     keep_timings(key, timings)
+    if accept is not None:
+        accept(plan)
     return keep_engine(key, plan, graph, record, manifest).content(PLAN_FILE)
 
 
