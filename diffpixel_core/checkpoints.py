@@ -22,6 +22,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from diffpixel_core.artefacts import RECORD_FILE
 from diffpixel_core.errors import DiffPixelError
 from diffpixel_core.labels import LabelSpace, load_label_space, own_label_space
 from diffpixel_core.modalities import MODALITIES, normalisation
@@ -127,6 +128,8 @@ def find_model(path: str | Path) -> Path:
         names = ', '.join(shipped) or 'there is none'
         raise CheckpointError(f'no model at {given}; give a directory with {WEIGHTS_FILE} and '
                               f'{MANIFEST_FILE}, or the name of a shipped model: {names}')
+    if (directory / RECORD_FILE).is_file() and not (directory / WEIGHTS_FILE).is_file():
+        raise CheckpointError(f'{directory} is an exported engine; give the model it was made of')
     for name in (WEIGHTS_FILE, MANIFEST_FILE):
         if not (directory / name).is_file():
             raise CheckpointError(f'{directory} has no {name}; a model is a directory with both '

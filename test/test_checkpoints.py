@@ -141,6 +141,13 @@ def test_missing_parts_are_named(saved: Path, tmp_path: Path, load: Load) -> Non
         load(saved)
 
 
+def test_an_exported_engine_is_no_model(saved: Path) -> None:
+    (saved / 'model.safetensors').rename(saved / 'model.bin')
+    (saved / 'engine.json').write_text('{}')
+    with pytest.raises(CheckpointError, match='exported engine; give the model'):
+        find_model(saved)
+
+
 def test_manifest_that_is_no_json_is_refused(saved: Path, load: Load) -> None:
     (saved / 'model.json').write_bytes(b'\xff\xfe{')
     with pytest.raises(CheckpointError, match='JSON'):
