@@ -118,8 +118,10 @@ def measure(combination: Combination, model: Path) -> Overhead:
             private_domain(profile=combination.profile) as domain, \
             spinning(domain, 'overhead') as node:
         folder = Path(scratch)
+        # PyTorch has nothing to convert when the first image comes.
         process = NodeProcess(folder / 'node.log', remappings={},
-                              parameters={'model_path': str(model), 'diagnostics_period': 0.5})
+                              parameters={'model_path': str(model), 'backend': 'torch',
+                                          'diagnostics_period': 0.5})
         with process:
             health = Health(node)
             recorder = Recorder(node, images=(SEMANTIC,), others={TIMINGS: 'std_msgs/msg/String'},
